@@ -145,12 +145,19 @@ type DayTotal struct {
 // Points is an amount of points.
 type Points int64
 
+// DirtyDay is a day whose steps changed since it was scored.
+type DirtyDay struct {
+	DayTotal
+	Mark uint64 // rises with every change of the day
+}
+
 // Award is what a participant's day earned.
 type Award struct {
 	ParticipantDay
 	Steps   uint64 // the total it was computed from
 	Points  Points
-	RuleSet string // name@effective date of the rule set, or why no rule applied
+	RuleSet string // programme@effective date of the rule set, "" when none was in force
+	Mark    uint64 // the DirtyDay's mark; not stored
 }
 
 // Binding says whose steps a device counts on which days.
@@ -158,4 +165,25 @@ type Binding struct {
 	Device      DeviceID
 	Participant ParticipantID
 	Days        DayRange
+}
+
+// Change sets or, with a nil Value, deletes one record of a durable table.
+type Change struct {
+	Key   string
+	Value []byte
+}
+
+// QuarantineFilter narrows a listing. Zero fields do not narrow.
+type QuarantineFilter struct {
+	Device DeviceID
+	Reason Reason
+	State  *DecisionState
+	Limit  int // entries; 0 is no limit
+}
+
+// DeviceContact is the last that was heard of a device.
+type DeviceContact struct {
+	Contact
+	ReceivedAt int64  // our clock, UTC seconds
+	Uploads    uint64 // uploads received since the device was registered, repeats included
 }
