@@ -125,9 +125,17 @@ type Commit struct {
 	Runs       []Run
 	Contacts   []Contact
 	Quarantine []QuarantineEntry
+	// Resolve, when set, closes a quarantined payload together with the runs that its release adds.
+	Resolve *Resolution
 	// Receipt comes with every upload's provisional verdict. The store fills in Record, turns
 	// Stored into Duplicate where no cell changed, and counts conflicts.
 	Receipt Receipt
+}
+
+// Resolution is a decision about one quarantined payload.
+type Resolution struct {
+	ID       QuarantineID
+	Decision Decision
 }
 
 // ParticipantDay is the unit in which steps are kept and points are awarded.

@@ -1,0 +1,268 @@
+package ingest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ayumi/protocol"
+	"ayumi/protocol/native"
+	"ayumi/steps"
+)
+
+// Directory is what the pipeline needs from the registry. It is asked for every upload.
+type Directory interface {
+	// Current reports whether the credential has been neither rotated nor revoked since.
+	Current(id steps.Identity) bool
+	// Active reports whether a device is registered and not revoked.
+	Active(device steps.DeviceID) bool
+	// Binding returns whose steps the device counted on a day.
+	Binding(device steps.DeviceID, day steps.Day) (steps.ParticipantID, bool)
+}
+
+// Journal is what the pipeline needs from the store.
+type Journal interface {
+	// Append queues a commit. See Completion for what done promises.
+	Append(ctx context.Context, c *steps.Commit, done func(error)) error
+	// Quarantined returns one quarantined payload with its raw bytes.
+	Quarantined(ctx context.Context, id steps.QuarantineID) (*steps.QuarantineEntry, error)
+	// Resolve closes a quarantined payload without adding anything.
+	Resolve(ctx context.Context, r steps.Resolution) error
+}
+
+// Limits are the programme's bounds on what a sample may be.
+type Limits struct {
+	Protocol       protocol.Limits
+	MaxFuture      time.Duration // how far ahead of our clock an interval may start
+	MaxAgeDays     int           // how many days back a sample may lie; 0 is no limit
+	StepsPerMinute uint32        // more than this in a minute, or its multiple in a longer interval, is implausible
+}
+
+// DefaultLimits are those of docs/wire.md.
+func DefaultLimits() Limits {
+	return Limits{
+		Protocol: protocol.DefaultLimits(), MaxFuture: 10 * time.Minute, MaxAgeDays: 42, StepsPerMinute: 300,
+	}
+}
+
+// Pipeline turns payloads into durable commits. It is safe for concurrent use.
+type Pipeline struct {
+	limits   Limits
+	calendar steps.Calendar
+	dir      Directory
+	journal  Journal
+	clock    func() time.Time
+	metrics  *metrics
+	pool     sync.Pool // of *submission
+}
+
+// New returns a pipeline.
+func New(limits Limits, cal steps.Calendar, dir Directory, j Journal, clock func() time.Time, reg prometheus.Registerer) *Pipeline {
+	p := &Pipeline{limits: limits, calendar: cal, dir: dir, journal: j, clock: clock, metrics: newMetrics(reg)}
+	p.pool.New = func() any {
+		s := &submission{p: p, decoder: native.NewDecoder(limits.Protocol)}
+		s.finished = s.finish
+		return s
+	}
+	return p
+}
+
+// Submit decodes and validates a payload and queues it for the store. done is told the outcome,
+// unless Submit returns an error. It blocks while the store's queue is full, until ctx ends.
+//
+// Kinds: Unauthorized when the credential was rotated or revoked, Overload, Unavailable.
+func (p *Pipeline) Submit(ctx context.Context, env *Envelope, done Completion) error {
+	if !p.dir.Current(env.Identity) {
+		return steps.Errorf("accept payload", steps.Unauthorized, "the credential of %s was rotated or revoked", env.Identity.Device)
+	}
+	s := p.pool.Get().(*submission)
+	s.begin(env, done)
+	s.take(env)
+	return s.send(ctx)
+}
+
+// submission is one payload on its way. It is pooled with all the memory that it needs.
+type submission struct {
+	p        *Pipeline
+	decoder  *native.Decoder
+	upload   steps.Upload
+	counts   []uint32 // memory of the counts that are not the payload's own
+	commit   steps.Commit
+	done     Completion
+	finished func(error) // s.finish, bound once
+
+	transport steps.Transport
+	encoding  steps.Encoding
+	via       steps.DeviceID // the reader that carries the current upload
+	release   bool           // staff vouch for samples that are old or implausible
+	now       int64
+	today     steps.Day
+	samples   int
+}
+
+func (s *submission) begin(env *Envelope, done Completion) {
+	s.done = done
+	s.transport, s.encoding = env.Transport, env.Encoding
+	s.now = env.ReceivedAt.Unix()
+	s.today = s.p.calendar.Day(s.now)
+	s.commit.Receipt.ReceivedAt = s.now
+	s.p.metrics.bytes[env.Transport].Add(float64(len(env.Body)))
+}
+
+// take decodes the payload and judges each upload in it.
+func (s *submission) take(env *Envelope) {
+	switch {
+	case env.Topic != "":
+		s.refuseAll(env, steps.ReasonTopic, "topic is none of the device's; publish to ayumi/v1/"+
+			string(env.Identity.Device)+"/up/pb or up/json")
+	case env.Bundle && !env.Identity.Reader:
+		s.refuseAll(env, steps.ReasonNotReader, "the credential is no reader's; send single uploads")
+	case env.Bundle:
+		s.via = env.Identity.Device
+		err := s.decoder.Bundle(&s.upload, env.Body, env.Encoding, s.takeCarried)
+		if err != nil {
+			s.refuseAll(env, steps.ReasonMalformed, err.Error())
+		}
+	default:
+		err := s.decoder.Upload(&s.upload, env.Body, env.Encoding)
+		if err == nil && s.upload.Device != "" && s.upload.Device != env.Identity.Device {
+			err = steps.Errorf("accept upload", steps.Invalid,
+				"device: %q is not the credential's device; leave the field out", s.upload.Device)
+		}
+		s.judge(env.Identity.Device, env.Body, err)
+	}
+}
+
+// takeCarried judges one upload of a reader's bundle.
+func (s *submission) takeCarried(raw []byte, u *steps.Upload, err error) {
+	device := u.Device
+	switch {
+	case err != nil:
+	case device == "":
+		err = steps.Errorf("accept upload", steps.Invalid, "device is missing; a bundle names the device of each upload")
+	}
+	if device == "" {
+		device = s.via // nobody else can be asked about it
+	}
+	if err == nil && !s.p.dir.Active(device) {
+		s.answer(device)
+		s.fault(-1, steps.ReasonUnknownDevice, "device is not registered or was revoked; register it first")
+		s.seal(raw)
+		return
+	}
+	s.judge(device, raw, err)
+}
+
+// judge turns a decoded upload of a device into runs and faults.
+func (s *submission) judge(device steps.DeviceID, raw []byte, err error) {
+	s.answer(device)
+	if err != nil {
+		s.fault(-1, steps.ReasonMalformed, err.Error())
+		s.seal(raw)
+		return
+	}
+	s.receipt().Revision = s.upload.Revision
+	s.commit.Contacts = append(s.commit.Contacts, steps.Contact{
+		Device: device, SentAt: s.upload.SentAt, Status: s.upload.Status,
+	})
+	for i := range s.upload.Series {
+		s.place(device, i, &s.upload.Series[i])
+	}
+	s.seal(raw)
+}
+
+// refuseAll quarantines the payload as a whole.
+func (s *submission) refuseAll(env *Envelope, reason steps.Reason, detail string) {
+	s.answer(env.Identity.Device)
+	s.fault(-1, reason, detail)
+	s.seal(env.Body)
+	q := &s.commit.Quarantine[len(s.commit.Quarantine)-1]
+	q.Topic, q.Bundle, q.Via = clip(env.Topic), env.Bundle, ""
+}
+
+// clip bounds a topic that goes into a record.
+func clip(topic string) string { return topic[:min(len(topic), 256)] }
+
+// answer opens the receipt of the next upload.
+func (s *submission) answer(device steps.DeviceID) {
+	r := &s.commit.Receipt
+	if len(r.Uploads) < cap(r.Uploads) {
+		r.Uploads = r.Uploads[:len(r.Uploads)+1]
+	} else {
+		r.Uploads = append(r.Uploads, steps.UploadReceipt{})
+	}
+	u := s.receipt()
+	*u = steps.UploadReceipt{Device: device, Verdict: steps.Stored, Faults: u.Faults[:0]}
+}
+
+// receipt returns the current upload's receipt.
+func (s *submission) receipt() *steps.UploadReceipt {
+	u := s.commit.Receipt.Uploads
+	return &u[len(u)-1]
+}
+
+// fault notes why a series, or with -1 the whole upload, is not accepted. A series gets one fault.
+func (s *submission) fault(series int, reason steps.Reason, detail string) {
+	u := s.receipt()
+	if n := len(u.Faults); n > 0 && u.Faults[n-1].Series == series && series >= 0 {
+		return
+	}
+	u.Faults = append(u.Faults, steps.Fault{Series: series, Reason: reason, Detail: detail})
+}
+
+// seal closes the current upload: what has a fault goes to quarantine, with its raw bytes.
+func (s *submission) seal(raw []byte) {
+	u := s.receipt()
+	if len(u.Faults) == 0 {
+		return
+	}
+	if n := len(s.commit.Runs); n == 0 || s.commit.Runs[n-1].Upload != len(s.commit.Receipt.Uploads)-1 {
+		u.Verdict = steps.Quarantined
+	}
+	u.Quarantine = steps.NewQuarantineID(u.Device, raw)
+	s.commit.Quarantine = append(s.commit.Quarantine, steps.QuarantineEntry{
+		ID: u.Quarantine, ReceivedAt: s.now, Device: u.Device, Via: s.via,
+		Transport: s.transport, Encoding: s.encoding,
+		Faults: append([]steps.Fault(nil), u.Faults...), Raw: append([]byte(nil), raw...),
+	})
+}
+
+// send queues the commit. Without an error, finish is called.
+func (s *submission) send(ctx context.Context) error {
+	err := s.p.journal.Append(ctx, &s.commit, s.finished)
+	if err != nil {
+		s.free()
+	}
+	return err
+}
+
+// finish reports the outcome and returns the submission to the pool.
+func (s *submission) finish(err error) {
+	s.p.metrics.count(s, err)
+	s.done.Complete(&s.commit.Receipt, err)
+	s.free()
+}
+
+// Memory that one unusually large payload needed is not kept.
+const (
+	maxPooledCounts = 16 << 10
+	maxPooledRuns   = 1 << 10
+)
+
+func (s *submission) free() {
+	c := &s.commit
+	if cap(s.counts) > maxPooledCounts || cap(c.Runs) > maxPooledRuns || cap(s.upload.Series) > maxPooledRuns {
+		return // to the garbage collector
+	}
+	clear(c.Quarantine)
+	clear(c.Runs)
+	clear(c.Contacts)
+	s.commit = steps.Commit{
+		Runs: c.Runs[:0], Contacts: c.Contacts[:0], Quarantine: c.Quarantine[:0],
+		Receipt: steps.Receipt{Uploads: c.Receipt.Uploads[:0]},
+	}
+	s.counts, s.done, s.via, s.release, s.samples = s.counts[:0], nil, "", false, 0
+	s.p.pool.Put(s)
+}

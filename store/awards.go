@@ -1,0 +1,204 @@
+package store
+
+import (
+	"context"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/steps"
+)
+
+// Changed receives a value after days became dirty. Values are coalesced.
+func (s *Store) Changed() <-chan struct{} { return s.changed }
+
+// Dirty returns up to limit days that changed since they were scored, with their merged totals.
+func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
+	days, stored := s.recentDirty(limit)
+	err := s.db.View(func(txn *badger.Txn) error {
+		for _, d := range stored {
+			n, _, err := readTotal(txn, d.ParticipantDay)
+			if err != nil {
+				return err
+			}
+			d.Steps = n
+			days = append(days, d)
+		}
+		return nil
+	})
+	return days, err
+}
+
+// recentDirty returns dirty days: those in the head with their totals, the others without.
+func (s *Store) recentDirty(limit int) (recent, stored []steps.DirtyDay) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for pd, state := range s.dirty {
+		if len(recent)+len(stored) == limit {
+			break
+		}
+		d := steps.DirtyDay{DayTotal: steps.DayTotal{ParticipantDay: pd}, Mark: state.mark}
+		if h := s.head[pd]; h != nil {
+			d.Steps = h.steps()
+			recent = append(recent, d)
+		} else {
+			stored = append(stored, d)
+		}
+	}
+	return recent, stored
+}
+
+// awardBytes is about what an award adds to a transaction.
+const awardBytes = 160
+
+// PutAwards stores awards durably and clears the days that did not change since.
+func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
+	for len(awards) > 0 { // each part is atomic, and repeating one is harmless
+		n := min(len(awards), maxGroupOps)
+		part := awards[:n]
+		awards = awards[n:]
+		err := s.change(ctx, &op{
+			size:  n * awardBytes,
+			write: func(txn *badger.Txn) error { return s.writeAwards(txn, part) },
+			after: func() { s.clearDirty(part) },
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Store) writeAwards(txn *badger.Txn, awards []steps.Award) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	cleared := 0
+	for i := range awards {
+		a := &awards[i]
+		if err := txn.Set(dayKey(prefixAward, a.ParticipantDay), appendAward(nil, a)); err != nil {
+			return steps.E("store awards", steps.Internal, err)
+		}
+		d, ok := s.dirty[a.ParticipantDay]
+		if !ok || d.mark != a.Mark {
+			continue
+		}
+		cleared++
+		if d.persisted {
+			if err := txn.Delete(dayKey(prefixDirty, a.ParticipantDay)); err != nil {
+				return steps.E("store awards", steps.Internal, err)
+			}
+		}
+	}
+	if s.rescoring && cleared == len(s.dirty) {
+		return txn.Delete(metaKey(metaRescore))
+	}
+	return nil
+}
+
+// clearDirty forgets the days that were scored at their current mark. The caller holds mu.
+func (s *Store) clearDirty(awards []steps.Award) {
+	for i := range awards {
+		if d, ok := s.dirty[awards[i].ParticipantDay]; ok && d.mark == awards[i].Mark {
+			delete(s.dirty, awards[i].ParticipantDay)
+		}
+	}
+	if len(s.dirty) == 0 {
+		s.rescoring = false
+	}
+}
+
+// RulesFingerprint returns what Rescore last stored, "" if nothing.
+func (s *Store) RulesFingerprint() (fingerprint string, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		v, err := s.get(txn, metaKey(metaRules))
+		fingerprint = string(v)
+		return err
+	})
+	return fingerprint, err
+}
+
+// Rescore stores the fingerprint and makes every stored day dirty. After a crash in between, the
+// next start makes them dirty again.
+func (s *Store) Rescore(ctx context.Context, fingerprint string) error {
+	err := s.change(ctx, &op{
+		size: len(fingerprint),
+		write: func(txn *badger.Txn) error {
+			if err := txn.Set(metaKey(metaRules), []byte(fingerprint)); err != nil {
+				return err
+			}
+			return txn.Set(metaKey(metaRescore), []byte{1})
+		},
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.rescoring = true
+	s.mu.Unlock()
+	return s.markStoredDirty()
+}
+
+// markStoredDirty makes every day dirty that is on disk or in the head.
+func (s *Store) markStoredDirty() error {
+	mark := func(days []steps.ParticipantDay) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		for _, pd := range days {
+			s.markDirty(pd)
+		}
+	}
+	s.mu.Lock()
+	for pd, h := range s.head {
+		if len(h.devices) > 0 {
+			s.markDirty(pd)
+		}
+	}
+	s.mu.Unlock()
+	batch := make([]steps.ParticipantDay, 0, pieceKeys)
+	err := s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixTotal}, nil, false, func(key, _ []byte) error {
+			if pd, ok := splitDayKey(key); ok {
+				batch = append(batch, pd)
+			}
+			if len(batch) == cap(batch) {
+				mark(batch)
+				batch = batch[:0]
+			}
+			return nil
+		})
+	})
+	mark(batch)
+	s.wake()
+	return err
+}
+
+// RescoreParticipant makes the participant's days dirty, durably, because something that their
+// points depend on changed.
+func (s *Store) RescoreParticipant(ctx context.Context, p steps.ParticipantID) error {
+	var days []steps.ParticipantDay
+	err := s.EachDay(ctx, steps.DayRange{}, p, func(a steps.Award) error {
+		days = append(days, a.ParticipantDay)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.change(ctx, &op{
+		size: len(days) * awardBytes,
+		write: func(txn *badger.Txn) error {
+			for _, pd := range days {
+				if err := txn.Set(dayKey(prefixDirty, pd), nil); err != nil {
+					return steps.E("rescore participant", steps.Internal, err)
+				}
+			}
+			return nil
+		},
+		after: func() {
+			for _, pd := range days {
+				s.markDirty(pd)
+				d := s.dirty[pd]
+				d.persisted = true
+				s.dirty[pd] = d
+			}
+		},
+	})
+}

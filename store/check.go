@@ -1,0 +1,170 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/steps"
+)
+
+// Report is what Check found.
+type Report struct {
+	ParticipantDays int      `json:"participant_days"`
+	Blocks          int      `json:"blocks"`
+	Steps           uint64   `json:"steps"`
+	Awards          int      `json:"awards"`
+	Waiting         int      `json:"awards_waiting"` // days that changed and are not scored yet
+	Quarantined     int      `json:"quarantined"`
+	JournalGroups   uint64   `json:"journal_groups"`
+	Problems        []string `json:"problems"` // the first of them
+	ProblemCount    int      `json:"problem_count"`
+}
+
+const maxProblems = 100
+
+func (r *Report) problem(format string, args ...any) {
+	r.ProblemCount++
+	if len(r.Problems) < maxProblems {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// Check reads the whole store and verifies what must hold: Badger's checksums; every day block
+// decodes; the total of a day is the sum of its merged minutes, and neither is there without the
+// other; every award was computed from the current total unless the day waits to be scored; every
+// quarantined payload has its bytes. progress, if not nil, is told how many participant-days
+// were read. Call it while no uploads come in.
+func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, error) {
+	r := &Report{JournalGroups: s.next - 1 - s.retired}
+	if err := s.db.VerifyChecksum(); err != nil {
+		r.problem("badger: %v", err)
+	}
+	err := s.db.View(func(txn *badger.Txn) error {
+		if err := s.checkBlocks(ctx, txn, r, progress); err != nil {
+			return err
+		}
+		if err := s.checkTotals(ctx, txn, r); err != nil {
+			return err
+		}
+		if err := s.checkAwards(ctx, txn, r); err != nil {
+			return err
+		}
+		return s.checkQuarantine(ctx, txn, r)
+	})
+	s.checkHead(r)
+	if err != nil {
+		return r, steps.E("check store", steps.KindOf(err), err)
+	}
+	return r, nil
+}
+
+// checkBlocks sums every stored day anew and compares its total.
+func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, progress func(int)) error {
+	var current steps.ParticipantDay
+	return scan(txn, []byte{prefixBlock}, nil, false, func(key, _ []byte) error {
+		pd, _, ok := splitBlockKey(key)
+		if !ok {
+			r.problem("day block with the unreadable key %x", key)
+			return nil
+		}
+		r.Blocks++
+		if pd == current {
+			return nil
+		}
+		current = pd
+		r.ParticipantDays++
+		if progress != nil && r.ParticipantDays%1000 == 0 {
+			progress(r.ParticipantDays)
+		}
+		h, err := readDay(txn, pd)
+		if err != nil {
+			r.problem("%v", err)
+			return nil
+		}
+		r.Steps += h.steps()
+		return ctx.Err()
+	})
+}
+
+// checkTotals looks for totals whose blocks are gone.
+func (s *Store) checkTotals(ctx context.Context, txn *badger.Txn, r *Report) error {
+	return scan(txn, []byte{prefixTotal}, nil, false, func(key, _ []byte) error {
+		pd, ok := splitDayKey(key)
+		if !ok {
+			r.problem("day total with the unreadable key %x", key)
+			return nil
+		}
+		found := false
+		err := scan(txn, blockPrefix(pd), nil, false, func(_, _ []byte) error {
+			found = true
+			return errStop
+		})
+		if err != nil && err != errStop {
+			return err
+		}
+		if !found {
+			r.problem("day total %s %s has no day block", pd.Participant, pd.Day)
+		}
+		return ctx.Err()
+	})
+}
+
+// checkAwards compares the steps an award was computed from with the day's total.
+func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) error {
+	return scan(txn, []byte{prefixAward}, nil, true, func(key, value []byte) error {
+		r.Awards++
+		pd, _ := splitDayKey(key)
+		a, err := parseAward(value)
+		if err != nil {
+			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
+			return nil
+		}
+		now, found, err := s.Total(pd)
+		if err != nil {
+			r.problem("%v", err)
+			return nil
+		}
+		s.mu.RLock()
+		_, waits := s.dirty[pd]
+		s.mu.RUnlock()
+		if !found || (a.Steps != now && !waits) {
+			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.Steps, now)
+		}
+		return ctx.Err()
+	})
+}
+
+// checkQuarantine reads every quarantined payload back.
+func (s *Store) checkQuarantine(ctx context.Context, txn *badger.Txn, r *Report) error {
+	return scan(txn, []byte{prefixQuarantine}, nil, true, func(key, value []byte) error {
+		r.Quarantined++
+		id := steps.QuarantineID(key[1:])
+		record, err := parseRecord(id, value)
+		if err == nil {
+			err = readRaw(txn, record.entry(id), record.RawLen)
+		}
+		if err != nil {
+			r.problem("%v", err)
+		}
+		return ctx.Err()
+	})
+}
+
+// checkHead verifies the days in memory against themselves and counts those that are only there.
+func (s *Store) checkHead(r *Report) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Waiting = len(s.dirty)
+	for pd, h := range s.head {
+		if len(h.devices) == 0 {
+			continue
+		}
+		cached, ok := h.total, h.totalOK
+		h.totalOK = false
+		if fresh := h.steps(); ok && fresh != cached {
+			r.problem("day %s %s has %d steps in memory, its minutes sum to %d", pd.Participant, pd.Day, cached, fresh)
+		}
+	}
+}

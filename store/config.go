@@ -1,0 +1,100 @@
+package store
+
+import (
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/dgraph-io/badger/v4/options"
+
+	"ayumi/steps"
+)
+
+// Config is how a store is opened. Dir is required; DefaultConfig fills in the rest.
+type Config struct {
+	Dir string
+
+	// QueueLen is how many payloads may wait for the committer. When it is full, Append blocks.
+	QueueLen int
+	// GroupBytes is the size at which a group is committed even though more payloads wait.
+	GroupBytes int
+	// CheckpointBytes is how much journal may pile up before the head is written to day blocks.
+	CheckpointBytes int64
+	// CheckpointEvery is how long a change stays in the journal at most.
+	CheckpointEvery time.Duration
+	// StopWithin bounds the checkpoint at a clean stop. What it does not reach stays in the journal.
+	StopWithin time.Duration
+	// HeadDays is how many participant-days may stay in memory after they were written.
+	HeadDays int
+	// QuarantinePerDevice is how many quarantined payloads one device may have. Beyond it the
+	// device's bad payloads are not acknowledged.
+	QuarantinePerDevice int
+	// MinFreeBytes is the free disk space below which uploads are refused: a full disk would
+	// end the process (Badger maps its files). 15 % of the disk is enough where that is less.
+	MinFreeBytes uint64
+	// MemTableBytes is Badger's memtable size. Never lower it for an existing store.
+	MemTableBytes int64
+	// AcceptLoss opens a store whose journal ends before its watermark, after the loss was
+	// reported and an operator decided.
+	AcceptLoss bool
+
+	Clock func() time.Time
+}
+
+// DefaultConfig returns the settings for a machine with a few GiB of memory.
+func DefaultConfig(dir string) Config {
+	return Config{
+		Dir:                 dir,
+		QueueLen:            8192,
+		GroupBytes:          2 << 20,
+		CheckpointBytes:     64 << 20,
+		CheckpointEvery:     5 * time.Minute,
+		StopWithin:          2 * time.Second,
+		HeadDays:            100_000,
+		QuarantinePerDevice: 1000,
+		MinFreeBytes:        1 << 30,
+		MemTableBytes:       64 << 20,
+		Clock:               time.Now,
+	}
+}
+
+func (c *Config) check() error {
+	for _, bound := range []struct {
+		name string
+		ok   bool
+	}{
+		{"Dir", c.Dir != ""},
+		{"QueueLen", c.QueueLen > 0},
+		{"GroupBytes", c.GroupBytes > 0 && int64(c.GroupBytes) <= c.MemTableBytes/16},
+		{"CheckpointBytes", c.CheckpointBytes > 0},
+		{"CheckpointEvery", c.CheckpointEvery > 0},
+		{"HeadDays", c.HeadDays >= 0},
+		{"QuarantinePerDevice", c.QuarantinePerDevice > 0},
+		{"MemTableBytes", c.MemTableBytes >= 16<<20},
+		{"Clock", c.Clock != nil},
+	} {
+		if !bound.ok {
+			return steps.Errorf("open store", steps.Invalid, "%s is missing or out of range", bound.name)
+		}
+	}
+	return nil
+}
+
+// badgerOptions are those under which Badger keeps what it acknowledged: every commit is fsynced
+// before it returns, and every value stays below the threshold of the value log, whose fsync
+// errors Badger only logs.
+func (c *Config) badgerOptions(log badger.Logger) badger.Options {
+	return badger.DefaultOptions(c.Dir).
+		WithSyncWrites(true).
+		WithDetectConflicts(false). // one committer
+		WithCompression(options.None).
+		WithBlockSize(16 << 10).
+		WithBlockCacheSize(0).
+		WithIndexCacheSize(0).
+		WithNumCompactors(2).
+		WithNumMemtables(3).
+		WithMemTableSize(c.MemTableBytes).
+		WithNumVersionsToKeep(1).
+		WithValueLogFileSize(64 << 20).
+		WithMetricsEnabled(false).
+		WithLogger(log)
+}

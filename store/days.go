@@ -1,0 +1,246 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/steps"
+)
+
+// EachDay calls fn for every participant-day in the range, ordered by day, then participant, with
+// its merged total over everything acknowledged and the award that was last computed. A non-empty
+// participant narrows it. It works on a snapshot taken when it is called.
+func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.ParticipantID, fn func(steps.Award) error) error {
+	recent := s.recentTotals(r, p) // before the snapshot: what leaves the head meanwhile is in it
+	return s.db.View(func(txn *badger.Txn) error {
+		if p != "" {
+			return s.eachOwnDay(ctx, txn, r, p, recent, fn)
+		}
+		awards := newCursor(txn, prefixAward, r)
+		defer awards.close()
+		totals := newCursor(txn, prefixTotal, r)
+		defer totals.close()
+		for {
+			day, ok, err := nextTotal(totals, &recent)
+			if err != nil || !ok {
+				return err
+			}
+			award, err := awards.awardOf(day)
+			if err != nil {
+				return err
+			}
+			if err := cmp.Or(ctx.Err(), fn(award)); err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// eachOwnDay is EachDay for one participant.
+func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRange, p steps.ParticipantID,
+	recent []steps.DayTotal, fn func(steps.Award) error,
+) error {
+	days := make(map[steps.Day]uint64, len(recent))
+	prefix := participantPrefix(p)
+	err := scan(txn, prefix, appendDay(slices.Clone(prefix), r.From), false, func(key, _ []byte) error {
+		pd, _, ok := splitBlockKey(key)
+		if !ok || !r.Contains(pd.Day) {
+			return errStop
+		}
+		n, _, err := readTotal(txn, pd)
+		days[pd.Day] = n
+		return err
+	})
+	if err != nil && err != errStop {
+		return err
+	}
+	for _, d := range recent {
+		days[d.Day] = d.Steps
+	}
+	order := make([]steps.Day, 0, len(days))
+	for d := range days {
+		order = append(order, d)
+	}
+	slices.Sort(order)
+	for _, d := range order {
+		pd := steps.ParticipantDay{Participant: p, Day: d}
+		award, err := s.award(txn, steps.DayTotal{ParticipantDay: pd, Steps: days[d]})
+		if err != nil {
+			return err
+		}
+		if err := cmp.Or(ctx.Err(), fn(award)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Total returns a participant-day's merged steps; found is false for a day nobody reported.
+func (s *Store) Total(pd steps.ParticipantDay) (n uint64, found bool, err error) {
+	if n, found := s.recentTotal(pd); found {
+		return n, true, nil
+	}
+	err = s.db.View(func(txn *badger.Txn) (err error) {
+		n, found, err = readTotal(txn, pd)
+		return err
+	})
+	return n, found, err
+}
+
+func (s *Store) recentTotal(pd steps.ParticipantDay) (uint64, bool) {
+	s.mu.Lock() // steps caches
+	defer s.mu.Unlock()
+	if h := s.head[pd]; h != nil && len(h.devices) > 0 {
+		return h.steps(), true
+	}
+	return 0, false
+}
+
+// manyDays is the range beyond which a participant's days are searched in the whole head rather
+// than looked up one by one.
+const manyDays = 1000
+
+// recentTotals returns the totals of the range that are in the head, ordered like the tables.
+func (s *Store) recentTotals(r steps.DayRange, p steps.ParticipantID) []steps.DayTotal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []steps.DayTotal
+	add := func(pd steps.ParticipantDay, h *headDay) {
+		if h != nil && len(h.devices) > 0 && r.Contains(pd.Day) && (p == "" || p == pd.Participant) {
+			out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: h.steps()})
+		}
+	}
+	if p != "" && r.Until != 0 && r.Until-r.From < manyDays {
+		for d := r.From; d <= r.Until; d++ {
+			pd := steps.ParticipantDay{Participant: p, Day: d}
+			add(pd, s.head[pd])
+		}
+		return out
+	}
+	for pd, h := range s.head {
+		add(pd, h)
+	}
+	slices.SortFunc(out, func(a, b steps.DayTotal) int { return compareDays(a.ParticipantDay, b.ParticipantDay) })
+	return out
+}
+
+func compareDays(a, b steps.ParticipantDay) int {
+	return cmp.Or(cmp.Compare(a.Day, b.Day), cmp.Compare(a.Participant, b.Participant))
+}
+
+// cursor walks a table that is ordered by day and participant.
+type cursor struct {
+	it *badger.Iterator
+	r  steps.DayRange
+}
+
+func newCursor(txn *badger.Txn, prefix byte, r steps.DayRange) *cursor {
+	opts := badger.DefaultIteratorOptions
+	opts.Prefix = []byte{prefix}
+	it := txn.NewIterator(opts)
+	it.Seek(appendDay([]byte{prefix}, r.From))
+	return &cursor{it, r}
+}
+
+func (c *cursor) close() { c.it.Close() }
+
+// peek returns the current key, or ok = false at the end of the range.
+func (c *cursor) peek() (pd steps.ParticipantDay, ok bool) {
+	if !c.it.Valid() {
+		return pd, false
+	}
+	pd, ok = splitDayKey(c.it.Item().Key())
+	return pd, ok && c.r.Contains(pd.Day)
+}
+
+// nextTotal merges the stored totals with those of the head, which are newer.
+func nextTotal(stored *cursor, recent *[]steps.DayTotal) (t steps.DayTotal, ok bool, err error) {
+	pd, more := stored.peek()
+	if len(*recent) > 0 {
+		head := (*recent)[0]
+		order := compareDays(head.ParticipantDay, pd)
+		if !more || order <= 0 {
+			*recent = (*recent)[1:]
+			if more && order == 0 {
+				stored.it.Next()
+			}
+			return head, true, nil
+		}
+	}
+	if !more {
+		return t, false, nil
+	}
+	t.ParticipantDay = pd
+	err = stored.it.Item().Value(func(v []byte) (err error) {
+		t.Steps, err = parseTotal(v)
+		return err
+	})
+	if err != nil {
+		return t, false, corrupt("day total", fmt.Sprintf("%s %s", pd.Participant, pd.Day), err)
+	}
+	stored.it.Next()
+	return t, true, nil
+}
+
+// awardOf advances to the award of a day and returns it with the day's current total.
+func (c *cursor) awardOf(t steps.DayTotal) (steps.Award, error) {
+	for {
+		pd, ok := c.peek()
+		if !ok || compareDays(pd, t.ParticipantDay) > 0 {
+			return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps}, nil
+		}
+		if pd == t.ParticipantDay {
+			return awardItem(c.it.Item(), t)
+		}
+		c.it.Next()
+	}
+}
+
+// award looks up the award of one day.
+func (s *Store) award(txn *badger.Txn, t steps.DayTotal) (steps.Award, error) {
+	item, err := txn.Get(dayKey(prefixAward, t.ParticipantDay))
+	if err == badger.ErrKeyNotFound {
+		return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps}, nil
+	}
+	if err != nil {
+		return steps.Award{}, steps.E("read award", steps.Internal, err)
+	}
+	return awardItem(item, t)
+}
+
+func awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {
+	err = item.Value(func(v []byte) error {
+		a, err = parseAward(v)
+		return err
+	})
+	if err != nil {
+		return a, corrupt("award", fmt.Sprintf("%s %s", t.Participant, t.Day), err)
+	}
+	a.ParticipantDay, a.Steps = t.ParticipantDay, t.Steps
+	return a, nil
+}
+
+func appendAward(dst []byte, a *steps.Award) []byte {
+	start := len(dst)
+	dst = binary.AppendUvarint(dst, a.Steps)
+	dst = binary.AppendVarint(dst, int64(a.Points))
+	dst = appendString(dst, a.RuleSet)
+	return seal(dst, start)
+}
+
+func parseAward(b []byte) (a steps.Award, err error) {
+	body, err := checked(b)
+	if err != nil {
+		return a, err
+	}
+	r := reader{b: body}
+	a.Steps = r.uvarint()
+	a.Points = steps.Points(r.varint())
+	a.RuleSet = r.string()
+	return a, r.done()
+}

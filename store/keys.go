@@ -1,0 +1,86 @@
+package store
+
+import (
+	"bytes"
+	"encoding/binary"
+
+	"ayumi/steps"
+)
+
+// The first byte of every key names its table. Values are described in doc.go.
+const (
+	prefixJournal    = 'j' // group(8) part(2)
+	prefixBlock      = 'b' // participant 0 day(4) device
+	prefixTotal      = 't' // day(4) participant
+	prefixDirty      = 'd' // day(4) participant
+	prefixAward      = 'a' // day(4) participant
+	prefixContact    = 'c' // device
+	prefixQuarantine = 'q' // id
+	prefixRaw        = 'w' // id 0 part(2)
+	prefixTable      = 'r' // key of the registry's table
+	prefixMeta       = 'm' // name
+)
+
+// appendDay writes a day so that keys sort by date, those before 1970 included.
+func appendDay(dst []byte, d steps.Day) []byte {
+	return binary.BigEndian.AppendUint32(dst, uint32(d)^1<<31)
+}
+
+func takeDay(b []byte) steps.Day { return steps.Day(binary.BigEndian.Uint32(b) ^ 1<<31) }
+
+func journalKey(group uint64, part int) []byte {
+	k := binary.BigEndian.AppendUint64([]byte{prefixJournal}, group)
+	return binary.BigEndian.AppendUint16(k, uint16(part))
+}
+
+func journalGroup(key []byte) uint64 { return binary.BigEndian.Uint64(key[1:]) }
+
+func participantPrefix(p steps.ParticipantID) []byte {
+	return append(append([]byte{prefixBlock}, p...), 0)
+}
+
+func blockPrefix(pd steps.ParticipantDay) []byte {
+	return appendDay(participantPrefix(pd.Participant), pd.Day)
+}
+
+func blockKey(pd steps.ParticipantDay, device steps.DeviceID) []byte {
+	return append(blockPrefix(pd), device...)
+}
+
+// splitBlockKey is the inverse of blockKey.
+func splitBlockKey(key []byte) (pd steps.ParticipantDay, device steps.DeviceID, ok bool) {
+	end := bytes.IndexByte(key, 0)
+	if end < 1 || len(key) < end+5 {
+		return pd, "", false
+	}
+	pd.Participant = steps.ParticipantID(key[1:end])
+	pd.Day = takeDay(key[end+1:])
+	return pd, steps.DeviceID(key[end+5:]), true
+}
+
+// dayKey makes the key of a table that is ordered by day, then participant.
+func dayKey(prefix byte, pd steps.ParticipantDay) []byte {
+	return append(appendDay([]byte{prefix}, pd.Day), pd.Participant...)
+}
+
+// splitDayKey is the inverse of dayKey.
+func splitDayKey(key []byte) (steps.ParticipantDay, bool) {
+	if len(key) < 6 {
+		return steps.ParticipantDay{}, false
+	}
+	return steps.ParticipantDay{Day: takeDay(key[1:]), Participant: steps.ParticipantID(key[5:])}, true
+}
+
+func contactKey(d steps.DeviceID) []byte { return append([]byte{prefixContact}, d...) }
+
+func quarantineKey(id steps.QuarantineID) []byte { return append([]byte{prefixQuarantine}, id...) }
+
+func rawPrefix(id steps.QuarantineID) []byte { return append(append([]byte{prefixRaw}, id...), 0) }
+
+func rawKey(id steps.QuarantineID, part int) []byte {
+	return binary.BigEndian.AppendUint16(rawPrefix(id), uint16(part))
+}
+
+func tableKey(key string) []byte { return append([]byte{prefixTable}, key...) }
+
+func metaKey(name string) []byte { return append([]byte{prefixMeta}, name...) }

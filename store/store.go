@@ -1,0 +1,208 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ayumi/steps"
+)
+
+// Store is the durable time series with its quarantine, awards and registry table. Its methods
+// are safe for concurrent use once Run has started.
+type Store struct {
+	cfg     Config
+	db      *badger.DB
+	log     *slog.Logger
+	metrics *metrics
+
+	gate   sync.RWMutex // held by senders while they queue, so that closing waits for them
+	closed bool         // guarded by gate
+	queue  chan *op
+	failed atomic.Bool // a commit failed
+	full   atomic.Bool // the disk is nearly full
+	ops    sync.Pool
+
+	// Owned by the committer.
+	watermark    *watermark
+	next         uint64       // sequence of the next journal group
+	retired      uint64       // newest group whose changes are all in day blocks
+	journalBytes atomic.Int64 // since the last checkpoint began
+	checkpoint   *checkpoint
+	checkpointed int64 // unix seconds of the last checkpoint's begin
+	group        []*op
+	commits      [][]byte
+	frame        []byte
+
+	mu         sync.RWMutex // guards all below; written by the committer only
+	head       map[steps.ParticipantDay]*headDay
+	dirty      map[steps.ParticipantDay]dirtyState
+	markSeq    uint64
+	contacts   map[steps.DeviceID]*contactState
+	quarantine map[steps.DeviceID]int // entries by device
+	rescoring  bool
+
+	// What a checkpoint has to write: the days and devices whose unflushed flag is set.
+	unflushedDays     []steps.ParticipantDay
+	unflushedContacts []steps.DeviceID
+
+	changed chan struct{}
+}
+
+// Open opens or creates the store in cfg.Dir and replays its journal. A journal that ends before
+// its watermark is an error (*LostTailError), as is every value whose checksum does not hold.
+func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	db, err := badger.Open(cfg.badgerOptions(badgerLog{log}))
+	if err != nil {
+		return nil, steps.Errorf("open store", steps.Unavailable, "%q: %w", cfg.Dir, err)
+	}
+	s := &Store{
+		cfg: cfg, db: db, log: log,
+		queue:      make(chan *op, cfg.QueueLen),
+		ops:        sync.Pool{New: func() any { return new(op) }},
+		head:       make(map[steps.ParticipantDay]*headDay),
+		dirty:      make(map[steps.ParticipantDay]dirtyState),
+		contacts:   make(map[steps.DeviceID]*contactState),
+		quarantine: make(map[steps.DeviceID]int),
+		changed:    make(chan struct{}, 1),
+	}
+	s.metrics = newMetrics(reg, s)
+	if err := s.recover(); err != nil {
+		s.metrics.unregister(reg)
+		return nil, errors.Join(err, s.Close())
+	}
+	s.watch()
+	return s, nil
+}
+
+// Close releases the directory. Run must have returned. It is idempotent.
+func (s *Store) Close() error {
+	var err error
+	if s.watermark != nil {
+		err = s.watermark.close()
+		s.watermark = nil
+	}
+	if !s.db.IsClosed() {
+		err = errors.Join(err, s.db.Close())
+	}
+	if err != nil {
+		return steps.E("close store", steps.Internal, err)
+	}
+	return nil
+}
+
+// Append queues one payload's commit. done is called exactly once, from the committer, in the
+// order of the Append calls of one goroutine: with nil once c is fsynced and merged, so that reads
+// see it, or with the error that keeps it from being acknowledged. c belongs to the store until
+// then; done must not block.
+//
+// It blocks while the queue is full until ctx ends (Kind Overload). When it returns an error, done
+// is not called. Kinds: Overload, Unavailable.
+func (s *Store) Append(ctx context.Context, c *steps.Commit, done func(error)) error {
+	o := s.ops.Get().(*op)
+	o.encoded = appendCommit(o.encoded[:0], c)
+	o.commit, o.err, o.write, o.done = c, nil, nil, done
+	o.size = len(o.encoded)
+	if len(c.Quarantine) > 0 || c.Resolve != nil {
+		o.write = func(txn *badger.Txn) error { return s.writeQuarantine(txn, c) }
+		o.after = func() { s.countQuarantine(c) }
+		for i := range c.Quarantine {
+			o.size += len(c.Quarantine[i].Raw) + quarantineOverhead
+		}
+	}
+	if err := s.enqueue(ctx, o); err != nil {
+		s.release(o)
+		return err
+	}
+	return nil
+}
+
+// release returns an op of Append to the pool.
+func (s *Store) release(o *op) {
+	if cap(o.encoded) > maxPooledBytes {
+		o.encoded = nil
+	}
+	*o = op{encoded: o.encoded}
+	s.ops.Put(o)
+}
+
+const maxPooledBytes = 64 << 10
+
+// change queues a change of another table and waits until it is durable.
+func (s *Store) change(ctx context.Context, o *op) error {
+	result := make(chan error, 1)
+	o.done = func(err error) { result <- err }
+	if err := s.enqueue(ctx, o); err != nil {
+		return err
+	}
+	return <-result // the committer always answers
+}
+
+// get returns a copy of a value, or nil if there is none.
+func (s *Store) get(txn *badger.Txn, key []byte) ([]byte, error) {
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, steps.E("read store", steps.Internal, err)
+	}
+	value, err := item.ValueCopy(nil)
+	if err != nil {
+		return nil, steps.E("read store", steps.Internal, err)
+	}
+	return value, nil
+}
+
+// scan calls fn for every key with the prefix, in order, from start (the prefix itself when nil).
+// Key and value are valid during the call only.
+func scan(txn *badger.Txn, prefix, start []byte, values bool, fn func(key, value []byte) error) error {
+	opts := badger.DefaultIteratorOptions
+	opts.Prefix, opts.PrefetchValues = prefix, values
+	it := txn.NewIterator(opts)
+	defer it.Close()
+	if start == nil {
+		start = prefix
+	}
+	for it.Seek(start); it.Valid(); it.Next() {
+		item := it.Item()
+		if !values {
+			if err := fn(item.Key(), nil); err != nil {
+				return err
+			}
+			continue
+		}
+		if err := item.Value(func(v []byte) error { return fn(item.Key(), v) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// errStop ends a scan early without being an error of it.
+var errStop = errors.New("stop")
+
+// badgerLog passes Badger's warnings and errors on and keeps its chatter for debugging.
+type badgerLog struct{ log *slog.Logger }
+
+func (l badgerLog) Errorf(f string, a ...any)   { l.log.Error(trim("badger: "+f, a)) }
+func (l badgerLog) Warningf(f string, a ...any) { l.log.Warn(trim("badger: "+f, a)) }
+func (l badgerLog) Infof(f string, a ...any)    { l.log.Debug(trim("badger: "+f, a)) }
+func (l badgerLog) Debugf(f string, a ...any)   { l.log.Debug(trim("badger: "+f, a)) }
+
+func trim(format string, args []any) string {
+	s := fmt.Sprintf(format, args...)
+	for len(s) > 0 && s[len(s)-1] == '\n' {
+		s = s[:len(s)-1]
+	}
+	return s
+}

@@ -1,0 +1,539 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/dgraph-io/badger/v4"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+
+	"ayumi/steps"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
+		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*HistogramData).Update"))
+}
+
+// running is a store with its committer.
+type running struct {
+	*Store
+	t    *testing.T
+	stop context.CancelFunc
+	ran  chan error
+}
+
+func testConfig(dir string) Config {
+	cfg := DefaultConfig(dir)
+	cfg.MemTableBytes = 16 << 20
+	cfg.GroupBytes = 1 << 20
+	cfg.MinFreeBytes = 1
+	return cfg
+}
+
+func start(t *testing.T, cfg Config) *running {
+	t.Helper()
+	s, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	r := &running{Store: s, t: t, stop: stop, ran: make(chan error, 1)}
+	go func() { r.ran <- s.Run(ctx) }()
+	t.Cleanup(r.end)
+	return r
+}
+
+// end stops the store as a clean shutdown does and verifies all that must hold.
+func (r *running) end() {
+	r.t.Helper()
+	if r.stop == nil {
+		return
+	}
+	r.stop()
+	r.stop = nil
+	if err := <-r.ran; err != nil {
+		r.t.Errorf("Run: %v", err)
+	}
+	report, err := r.Check(context.Background(), nil)
+	if err != nil || report.ProblemCount > 0 {
+		r.t.Errorf("Check: %v, %v", err, report.Problems)
+	}
+	if err := r.Close(); err != nil {
+		r.t.Errorf("Close: %v", err)
+	}
+}
+
+// append commits c and waits for the outcome.
+func (r *running) append(c *steps.Commit) error {
+	result := make(chan error, 1)
+	if err := r.Append(context.Background(), c, func(err error) { result <- err }); err != nil {
+		return err
+	}
+	return <-result
+}
+
+// do runs fn on the committer.
+func (r *running) do(fn func()) {
+	r.t.Helper()
+	err := r.change(context.Background(), &op{write: func(*badger.Txn) error { fn(); return nil }})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// settle runs a checkpoint to its end.
+func (r *running) settle() {
+	r.do(r.beginCheckpoint)
+	for done := false; !done; {
+		r.do(func() { done = r.checkpoint == nil })
+	}
+}
+
+func (r *running) totals() map[steps.ParticipantDay]uint64 {
+	r.t.Helper()
+	out := make(map[steps.ParticipantDay]uint64)
+	var last steps.ParticipantDay
+	err := r.EachDay(context.Background(), steps.DayRange{}, "", func(a steps.Award) error {
+		if len(out) > 0 && compareDays(last, a.ParticipantDay) >= 0 {
+			r.t.Errorf("%v follows %v", a.ParticipantDay, last)
+		}
+		last = a.ParticipantDay
+		out[a.ParticipantDay] = a.Steps
+		return nil
+	})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return out
+}
+
+const day0 = steps.Day(20000)
+
+func commit(runs ...steps.Run) *steps.Commit {
+	return &steps.Commit{Runs: runs, Receipt: steps.Receipt{
+		ReceivedAt: 1_800_000_000, Uploads: []steps.UploadReceipt{{Verdict: steps.Stored}},
+	}}
+}
+
+func minutes(p, device string, rev uint64, first int, counts ...uint32) steps.Run {
+	return steps.Run{
+		Participant: steps.ParticipantID(p), Device: steps.DeviceID(device), Day: day0,
+		Revision: steps.Revision{Boot: 1, Seq: rev}, Interval: 60, First: first,
+		Origin: steps.OriginSensor, Counts: counts,
+	}
+}
+
+func TestVerdicts(t *testing.T) {
+	for _, tc := range []struct {
+		name      string
+		runs      []steps.Run
+		verdict   steps.Verdict
+		conflicts int
+		total     uint64
+	}{
+		{"first", []steps.Run{minutes("p", "d", 1, 10, 5, 6)}, steps.Stored, 0, 11},
+		{"repeat", []steps.Run{minutes("p", "d", 1, 10, 5, 6), minutes("p", "d", 1, 10, 5, 6)}, steps.Duplicate, 0, 11},
+		{"part of it again", []steps.Run{minutes("p", "d", 1, 10, 5, 6), minutes("p", "d", 1, 11, 6)}, steps.Duplicate, 0, 11},
+		{"older revision", []steps.Run{minutes("p", "d", 2, 10, 5), minutes("p", "d", 1, 10, 9)}, steps.Duplicate, 0, 5},
+		{"newer revision corrects downwards", []steps.Run{minutes("p", "d", 1, 10, 9), minutes("p", "d", 2, 10, 5)}, steps.Stored, 0, 5},
+		{"newer revision repeats", []steps.Run{minutes("p", "d", 1, 10, 9), minutes("p", "d", 2, 10, 9)}, steps.Stored, 0, 9},
+		{"same revision, larger", []steps.Run{minutes("p", "d", 1, 10, 5), minutes("p", "d", 1, 10, 9)}, steps.Stored, 1, 9},
+		{"same revision, smaller", []steps.Run{minutes("p", "d", 1, 10, 9), minutes("p", "d", 1, 10, 5)}, steps.Stored, 1, 9},
+		{"zeros are reported", []steps.Run{minutes("p", "d", 1, 10, 0, 0)}, steps.Stored, 0, 0},
+		{"two devices do not add up", []steps.Run{minutes("p", "d", 1, 10, 50, 10), minutes("p", "e", 1, 10, 40, 70)}, steps.Stored, 0, 120},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			r := start(t, testConfig(t.TempDir()))
+			var last *steps.Commit
+			for _, run := range tc.runs {
+				last = commit(run)
+				if err := r.append(last); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if u := last.Receipt.Uploads[0]; u.Verdict != tc.verdict || u.Conflicts != tc.conflicts {
+				t.Errorf("verdict %v with %d conflicts; want %v with %d", u.Verdict, u.Conflicts, tc.verdict, tc.conflicts)
+			}
+			want := map[steps.ParticipantDay]uint64{{Participant: "p", Day: day0}: tc.total}
+			if got := r.totals(); !maps.Equal(got, want) {
+				t.Errorf("totals %v; want %v", got, want)
+			}
+		})
+	}
+}
+
+// model is the merge law, written as plainly as possible.
+type model map[modelCell]modelValue
+
+type modelCell struct {
+	p     steps.ParticipantID
+	d     steps.DeviceID
+	day   steps.Day
+	index int
+}
+
+type modelValue struct {
+	boot, seq uint64
+	count     uint32
+}
+
+func (m model) add(run *steps.Run) {
+	for i, count := range run.Counts {
+		cell := modelCell{run.Participant, run.Device, run.Day, run.First + i}
+		v := modelValue{uint64(run.Revision.Boot), run.Revision.Seq, count}
+		old, known := m[cell]
+		newer := v.boot > old.boot || v.boot == old.boot && v.seq > old.seq ||
+			v.boot == old.boot && v.seq == old.seq && v.count > old.count
+		if !known || newer {
+			m[cell] = v
+		}
+	}
+}
+
+func (m model) totals() map[steps.ParticipantDay]uint64 {
+	type minute struct {
+		steps.ParticipantDay
+		index int
+	}
+	best := make(map[minute]uint32)
+	for c, v := range m {
+		k := minute{steps.ParticipantDay{Participant: c.p, Day: c.day}, c.index}
+		best[k] = max(best[k], v.count)
+	}
+	out := make(map[steps.ParticipantDay]uint64)
+	for k, v := range best {
+		out[k.ParticipantDay] += uint64(v)
+	}
+	return out
+}
+
+func randomRun(rng *rand.Rand) steps.Run {
+	first := rng.IntN(1440)
+	counts := make([]uint32, 1+rng.IntN(min(90, 1440-first)))
+	for i := range counts {
+		if rng.IntN(3) > 0 {
+			counts[i] = rng.Uint32N(200)
+		}
+	}
+	return steps.Run{
+		Participant: steps.ParticipantID(fmt.Sprintf("p%d", rng.IntN(4))),
+		Device:      steps.DeviceID(fmt.Sprintf("d%d", rng.IntN(3))),
+		Revision:    steps.Revision{Boot: uint32(rng.IntN(3)), Seq: uint64(rng.IntN(20))},
+		Day:         day0 + steps.Day(rng.IntN(5)), Interval: 60, First: first, Counts: counts,
+		Origin: steps.Origin(rng.IntN(3)),
+	}
+}
+
+// TestAgainstModel commits random runs between checkpoints, evictions and restarts, clean ones and
+// such that leave everything in the journal, and compares every total with the model.
+func TestAgainstModel(t *testing.T) {
+	for seed := range uint64(6) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 1))
+			cfg := testConfig(t.TempDir())
+			cfg.HeadDays = 4
+			m := make(model)
+			r := start(t, cfg)
+			for range 300 {
+				switch rng.IntN(40) {
+				case 0:
+					r.settle()
+				case 1:
+					r.end()
+					cfg.StopWithin = time.Duration(rng.IntN(2)) * 2 * time.Second
+					r = start(t, cfg)
+				default:
+					run := randomRun(rng)
+					m.add(&run)
+					if err := r.append(commit(run)); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if got, want := r.totals(), m.totals(); !maps.Equal(got, want) {
+				t.Errorf("totals %v; want %v", got, want)
+			}
+		})
+	}
+}
+
+// TestOrderDoesNotMatter merges the same runs in random orders, some repeatedly, and expects equal
+// blocks, byte for byte.
+func TestOrderDoesNotMatter(t *testing.T) {
+	for seed := range uint64(50) {
+		rng := rand.New(rand.NewPCG(seed, 2))
+		runs := make([]steps.Run, 1+rng.IntN(30))
+		for i := range runs {
+			runs[i] = randomRun(rng)
+			runs[i].Interval = []uint32{60, 900, 3600, 86400}[rng.IntN(4)]
+			cells := secondsPerDay / int(runs[i].Interval)
+			runs[i].First = rng.IntN(cells)
+			runs[i].Counts = runs[i].Counts[:min(len(runs[i].Counts), cells-runs[i].First)]
+		}
+		var want []byte
+		for range 20 {
+			rng.Shuffle(len(runs), func(i, j int) { runs[i], runs[j] = runs[j], runs[i] })
+			d := new(deviceDay)
+			for i := range runs {
+				d.merge(&runs[i])
+				d.merge(&runs[rng.IntN(i+1)])
+			}
+			got := appendBlock(nil, d)
+			if want == nil {
+				want = got
+			}
+			if !slices.Equal(got, want) {
+				t.Fatalf("seed %d: another order gives another block", seed)
+			}
+			back, err := parseBlock(got)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if again := appendBlock(nil, back); !slices.Equal(again, got) {
+				t.Fatalf("seed %d: a block decodes to another day", seed)
+			}
+		}
+	}
+}
+
+func TestCoarseRecords(t *testing.T) {
+	coarse := func(interval uint32, first int, rev uint64, counts ...uint32) steps.Run {
+		r := minutes("p", "d", rev, first, counts...)
+		r.Interval = interval
+		return r
+	}
+	for _, tc := range []struct {
+		name string
+		runs []steps.Run
+		want uint64
+	}{
+		{"an hour alone", []steps.Run{coarse(3600, 9, 1, 6007)}, 6007},
+		{"an hour over some of its minutes", []steps.Run{coarse(3600, 9, 1, 1000), minutes("p", "d", 2, 540, 90, 110)}, 1000},
+		{"minutes beyond the hour", []steps.Run{coarse(3600, 9, 1, 100), minutes("p", "d", 2, 540, 90, 110)}, 200},
+		{"all minutes known", []steps.Run{coarse(900, 0, 1, 5000), minutes("p", "d", 2, 0, make([]uint32, 15)...)}, 0},
+		{"a day that keeps changing", []steps.Run{coarse(86400, 0, 1, 3000), coarse(86400, 0, 2, 8001)}, 8001},
+		{"day, hours and minutes", []steps.Run{coarse(86400, 0, 1, 8000), coarse(3600, 8, 2, 2000), minutes("p", "d", 3, 480, 100)}, 8000},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			d := new(deviceDay)
+			for i := range tc.runs {
+				d.merge(&tc.runs[i])
+			}
+			if got := total([]deviceCells{{"d", d}}); got != tc.want {
+				t.Errorf("total %d; want %d", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestDirtyDaysSurvive(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	r := start(t, cfg)
+	pd := steps.ParticipantDay{Participant: "p", Day: day0}
+	if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+		t.Fatal(err)
+	}
+	for _, restart := range []struct {
+		name string
+		do   func()
+	}{
+		{"in the journal", func() { cfg.StopWithin = 0; r.end(); r = start(t, cfg) }},
+		{"in the table", func() { r.settle(); r.end(); r = start(t, cfg) }},
+	} {
+		restart.do()
+		days, err := r.Dirty(10)
+		if err != nil || len(days) != 1 || days[0].ParticipantDay != pd || days[0].Steps != 70 {
+			t.Fatalf("%s: dirty days %v, %v", restart.name, days, err)
+		}
+	}
+	days, _ := r.Dirty(10)
+	award := steps.Award{ParticipantDay: pd, Steps: 70, Points: 3, RuleSet: "x@1", Mark: days[0].Mark}
+	if err := r.append(commit(minutes("p", "d", 2, 1, 5))); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.PutAwards(context.Background(), []steps.Award{award}); err != nil {
+		t.Fatal(err)
+	}
+	if days, _ = r.Dirty(10); len(days) != 1 || days[0].Steps != 75 {
+		t.Fatalf("the day changed after it was read; dirty days %v", days)
+	}
+	award.Steps, award.Mark = 75, days[0].Mark
+	if err := r.PutAwards(context.Background(), []steps.Award{award}); err != nil {
+		t.Fatal(err)
+	}
+	r.settle()
+	r.end()
+	r = start(t, cfg)
+	if days, _ = r.Dirty(10); len(days) != 0 {
+		t.Errorf("scored, but dirty: %v", days)
+	}
+}
+
+func TestQuarantine(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.QuarantinePerDevice = 2
+	r := start(t, cfg)
+	bad := func(raw string) *steps.Commit {
+		c := commit()
+		c.Quarantine = []steps.QuarantineEntry{{
+			ID: steps.NewQuarantineID("d", []byte(raw)), Device: "d", Transport: steps.MQTT, Encoding: steps.JSON,
+			Raw: []byte(raw), Faults: []steps.Fault{{Series: -1, Reason: steps.ReasonMalformed, Detail: "no"}},
+		}}
+		return c
+	}
+	large := string(make([]byte, 3*partBytes+1))
+	for _, raw := range []string{"one", large, "one", large} { // repeats are one entry
+		if err := r.append(bad(raw)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.append(bad("three")); steps.KindOf(err) != steps.Overload {
+		t.Fatalf("beyond the quota: %v", err)
+	}
+	r.end()
+	r = start(t, cfg)
+	id := steps.NewQuarantineID("d", []byte(large))
+	q, err := r.Quarantined(context.Background(), id)
+	if err != nil || string(q.Raw) != large || q.Faults[0].Reason != steps.ReasonMalformed {
+		t.Fatalf("entry %v, %v", q, err)
+	}
+	decision := steps.Resolution{ID: id, Decision: steps.Decision{State: steps.Discarded, By: "me", Reason: "noise"}}
+	if err := r.Resolve(context.Background(), decision); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.Resolve(context.Background(), decision); steps.KindOf(err) != steps.Conflict {
+		t.Errorf("deciding twice: %v", err)
+	}
+	if err := r.append(bad(large)); err != nil {
+		t.Errorf("a repeat of a discarded payload: %v", err)
+	}
+	open := steps.Open
+	n := 0
+	err = r.EachQuarantined(context.Background(), steps.QuarantineFilter{State: &open}, func(q *steps.QuarantineEntry) error {
+		n++
+		return nil
+	})
+	if err != nil || n != 1 {
+		t.Errorf("%d open entries, %v; want 1", n, err)
+	}
+}
+
+func TestLostTailIsReported(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.StopWithin = 0
+	r := start(t, cfg)
+	for i := range uint64(3) {
+		if err := r.append(commit(minutes("p", "d", i, int(i), 10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.end()
+	dropGroup(t, cfg.Dir, 3)
+	_, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	var lost *LostTailError
+	if !errors.As(err, &lost) || lost.Found != 2 || lost.Watermark != 3 {
+		t.Fatalf("opening a store that lost group 3: %v", err)
+	}
+	cfg.AcceptLoss = true
+	r = start(t, cfg)
+	if got := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 20 {
+		t.Errorf("%d steps are left; want 20", got)
+	}
+	r.end()
+	cfg.AcceptLoss = false
+	start(t, cfg)
+}
+
+// dropGroup removes a journal group behind the store's back, as a damaged log would.
+func dropGroup(t *testing.T, dir string, group uint64) {
+	t.Helper()
+	cfg := testConfig(dir)
+	db, err := badger.Open(cfg.badgerOptions(nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(txn *badger.Txn) error { return txn.Delete(journalKey(group, 0)) }); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestDamageIsReported(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		damage func(txn *badger.Txn, pd steps.ParticipantDay) error
+	}{
+		{"block gone", func(txn *badger.Txn, pd steps.ParticipantDay) error { return txn.Delete(blockKey(pd, "d")) }},
+		{"total gone", func(txn *badger.Txn, pd steps.ParticipantDay) error { return txn.Delete(dayKey(prefixTotal, pd)) }},
+		{"total wrong", func(txn *badger.Txn, pd steps.ParticipantDay) error {
+			return txn.Set(dayKey(prefixTotal, pd), appendTotal(nil, 71))
+		}},
+		{"block cut", func(txn *badger.Txn, pd steps.ParticipantDay) error {
+			return txn.Set(blockKey(pd, "d"), []byte{blockVersion, 0, 0, 0, 0, 0})
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := testConfig(t.TempDir())
+			cfg.HeadDays = 0
+			r := start(t, cfg)
+			if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+				t.Fatal(err)
+			}
+			r.settle()
+			pd := steps.ParticipantDay{Participant: "p", Day: day0}
+			if err := r.db.Update(func(txn *badger.Txn) error { return tc.damage(txn, pd) }); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.append(commit(minutes("p", "d", 2, 1, 5))); steps.KindOf(err) != steps.Internal {
+				t.Errorf("an upload onto a damaged day: %v", err)
+			}
+			report, err := r.Check(context.Background(), nil)
+			if err != nil || report.ProblemCount == 0 {
+				t.Errorf("Check: %+v, %v", report, err)
+			}
+			r.stop()
+			<-r.ran
+			r.stop = nil
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func FuzzParseBlock(f *testing.F) {
+	d := new(deviceDay)
+	run := minutes("p", "d", 1, 10, 0, 0, 5, 300, 0)
+	d.merge(&run)
+	f.Add(appendBlock(nil, d))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := parseBlock(seal(b, 0)) // past the checksum
+		if err != nil {
+			return
+		}
+		for i := range d.lanes {
+			if len(d.lanes[i].counts) > maxDayMinutes {
+				t.Fatalf("lane of %d cells", len(d.lanes[i].counts))
+			}
+		}
+	})
+}
+
+func FuzzParseGroup(f *testing.F) {
+	f.Add(appendGroup(nil, 7, [][]byte{appendCommit(nil, commit(minutes("p", "d", 1, 10, 0, 5)))}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		_ = parseGroup(seal(b, 0), 7, func(*steps.Commit) error { return nil })
+	})
+}

@@ -1,0 +1,53 @@
+package store
+
+import (
+	"context"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/steps"
+)
+
+// Table is a small durable key-value table for a room that keeps its records in memory.
+type Table struct{ s *Store }
+
+// Table returns the registry's table.
+func (s *Store) Table() Table { return Table{s} }
+
+// Load calls fn for every record in key order. Key and value belong to fn.
+func (t Table) Load(fn func(key string, value []byte) error) error {
+	return t.s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixTable}, nil, true, func(key, value []byte) error {
+			return fn(string(key[1:]), append([]byte(nil), value...))
+		})
+	})
+}
+
+// maxChangeBytes bounds what one Apply may add to a transaction.
+const maxChangeBytes = 4 << 20
+
+// Apply makes all changes durable together, or none. A nil value deletes.
+func (t Table) Apply(ctx context.Context, changes []steps.Change) error {
+	size := 0
+	for i := range changes {
+		size += len(changes[i].Key) + len(changes[i].Value) + 16
+	}
+	if size > maxChangeBytes {
+		return steps.Errorf("apply changes", steps.Invalid, "%d bytes in one step; at most %d", size, maxChangeBytes)
+	}
+	return t.s.change(ctx, &op{size: size, write: func(txn *badger.Txn) error {
+		for i := range changes {
+			key := tableKey(changes[i].Key)
+			var err error
+			if changes[i].Value == nil {
+				err = txn.Delete(key)
+			} else {
+				err = txn.Set(key, changes[i].Value)
+			}
+			if err != nil {
+				return steps.E("apply changes", steps.Internal, err)
+			}
+		}
+		return nil
+	}})
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+)
+
+// watermark is a small file beside Badger that names the newest journal group known to be
+// durable. Badger drops a damaged WAL entry and everything after it without an error; a journal
+// that ends before the watermark shows that.
+//
+// It is written after each commit into the page cache, which a kill survives, and fsynced once a
+// second: after a power loss it may lag behind, but it is never ahead of what Badger has fsynced.
+type watermark struct {
+	f        *os.File
+	group    uint64
+	syncedAt time.Time
+	dirty    bool
+}
+
+// The file holds two slots, written in turn, so that a torn write leaves the other one.
+const (
+	watermarkFile = "watermark"
+	slotBytes     = 16 // magic(4) group(8) crc32c(4)
+	slotStride    = 4096
+	slotMagic     = "AYWM"
+	syncEvery     = time.Second
+)
+
+func openWatermark(dir string) (*watermark, error) {
+	f, err := os.OpenFile(filepath.Join(dir, watermarkFile), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open watermark: %w", err)
+	}
+	w := &watermark{f: f}
+	for slot := range int64(2) {
+		var b [slotBytes]byte
+		n, err := f.ReadAt(b[:], slot*slotStride)
+		if err != nil && n == 0 {
+			continue // never written
+		}
+		if g, ok := parseSlot(b[:]); ok {
+			w.group = max(w.group, g)
+		}
+	}
+	return w, nil
+}
+
+func parseSlot(b []byte) (uint64, bool) {
+	ok := string(b[:4]) == slotMagic && crc32.Checksum(b[:12], castagnoli) == binary.LittleEndian.Uint32(b[12:])
+	return binary.LittleEndian.Uint64(b[4:]), ok
+}
+
+// set records that group is durable.
+func (w *watermark) set(group uint64) error {
+	b := append(make([]byte, 0, slotBytes), slotMagic...)
+	b = binary.LittleEndian.AppendUint64(b, group)
+	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
+	if _, err := w.f.WriteAt(b, int64(group%2)*slotStride); err != nil {
+		return fmt.Errorf("cannot write watermark: %w", err)
+	}
+	w.group, w.dirty = group, true
+	return nil
+}
+
+// reset moves the watermark back to group in both slots.
+func (w *watermark) reset(group uint64) error {
+	if err := w.f.Truncate(0); err != nil {
+		return fmt.Errorf("cannot reset watermark: %w", err)
+	}
+	if err := w.set(group); err != nil {
+		return err
+	}
+	return w.sync(time.Time{})
+}
+
+// sync flushes the file to disk if it is due, or at once when now is zero.
+func (w *watermark) sync(now time.Time) error {
+	if !w.dirty || (!now.IsZero() && now.Sub(w.syncedAt) < syncEvery) {
+		return nil
+	}
+	w.syncedAt, w.dirty = now, false
+	if err := w.f.Sync(); err != nil {
+		return fmt.Errorf("cannot sync watermark: %w", err)
+	}
+	return nil
+}
+
+func (w *watermark) close() error {
+	err := w.sync(time.Time{})
+	if cerr := w.f.Close(); !errors.Is(cerr, fs.ErrClosed) {
+		err = errors.Join(err, cerr)
+	}
+	return err
+}
