@@ -1,0 +1,41 @@
+# What a developer runs. `make check` is what has to pass before a commit.
+.PHONY: check test vet staticcheck vuln fuzz crash bench run build
+
+FUZZTIME ?= 60s
+
+check: vet staticcheck test vuln
+
+build:
+	go build -o bin/ayumi ./cmd/ayumi
+
+run:
+	go run ./cmd/ayumi demo
+
+test:
+	go test -race ./...
+
+vet:
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+
+staticcheck:
+	go tool staticcheck ./...
+
+# The vulnerability database is not reachable from everywhere; elsewhere this only warns.
+vuln:
+	@go run golang.org/x/vuln/cmd/govulncheck@latest ./... || echo "govulncheck could not run or found something: see above"
+
+# Every fuzz target in turn. FUZZTIME is for each.
+fuzz:
+	@for pkg in $$(go list ./...); do \
+		for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "== $$pkg $$f"; go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+		done; \
+	done
+
+# kill -9 under load, many rounds.
+crash:
+	AYUMI_CRASH_ROUNDS=20 go test -race -run 'Crash|Kill' -v -timeout 30m ./cmd/ayumi ./store
+
+bench:
+	go test -run '^$$' -bench . -benchmem ./...
