@@ -158,12 +158,12 @@ func (s *submission) takeCarried(raw []byte, u *steps.Upload, err error) {
 // judge turns a decoded upload of a device into runs and faults.
 func (s *submission) judge(device steps.DeviceID, raw []byte, err error) {
 	s.answer(device)
+	s.receipt().Revision = s.upload.Revision // as far as it could be read
 	if err != nil {
 		s.fault(-1, steps.ReasonMalformed, err.Error())
 		s.seal(raw)
 		return
 	}
-	s.receipt().Revision = s.upload.Revision
 	s.commit.Contacts = append(s.commit.Contacts, steps.Contact{
 		Device: device, SentAt: s.upload.SentAt, Status: s.upload.Status,
 	})
@@ -253,7 +253,11 @@ const (
 
 func (s *submission) free() {
 	c := &s.commit
-	if cap(s.counts) > maxPooledCounts || cap(c.Runs) > maxPooledRuns || cap(s.upload.Series) > maxPooledRuns {
+	held := cap(s.counts)
+	for _, series := range s.upload.Series[:cap(s.upload.Series)] {
+		held += cap(series.Counts)
+	}
+	if held > maxPooledCounts || cap(c.Runs) > maxPooledRuns || cap(s.upload.Series) > maxPooledRuns {
 		return // to the garbage collector
 	}
 	clear(c.Quarantine)

@@ -46,6 +46,13 @@ func (s *Store) enqueue(ctx context.Context, o *op) error {
 	}
 }
 
+// Ready reports why uploads would be refused now, or nil.
+func (s *Store) Ready() error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	return s.refusal(&op{commit: new(steps.Commit)})
+}
+
 func (s *Store) refusal(o *op) error {
 	switch {
 	case s.closed:

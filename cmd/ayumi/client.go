@@ -1,0 +1,128 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/user"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ayumi/admin"
+	"ayumi/steps"
+)
+
+// clientCommand finishes a verb that talks to a running gateway: it adds --data-dir and hands run
+// a connected client.
+func clientCommand(cmd *cobra.Command, run func(ctx context.Context, c *admin.Client, args []string) error) *cobra.Command {
+	var dir string
+	dataDirFlag(cmd, &dir)
+	cmd.RunE = func(cmd *cobra.Command, args []string) (err error) {
+		c, err := admin.Dial(dir)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, c.Close()) }()
+		return run(cmd.Context(), c, args)
+	}
+	return cmd
+}
+
+// group is a verb that only has verbs below it.
+func group(use, short string, below ...*cobra.Command) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: use, Short: short,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usageError{fmt.Errorf("%q is no verb of '%s'; see '%s --help'", args[0], cmd.CommandPath(), cmd.CommandPath())}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	cmd.AddCommand(below...)
+	return cmd
+}
+
+// dayFlag is a date on the command line.
+type dayFlag struct{ day *steps.Day }
+
+// Set implements pflag.Value.
+func (f *dayFlag) Set(s string) error {
+	d, err := steps.ParseDay(s)
+	if err != nil {
+		return err
+	}
+	f.day = &d
+	return nil
+}
+
+// String implements pflag.Value.
+func (f *dayFlag) String() string {
+	if f.day == nil {
+		return ""
+	}
+	return f.day.String()
+}
+
+// Type implements pflag.Value.
+func (f *dayFlag) Type() string { return "DATE" }
+
+// rangeFlags narrows a listing of days.
+type rangeFlags struct {
+	from, to    dayFlag
+	participant string
+}
+
+func (f *rangeFlags) add(cmd *cobra.Command) {
+	cmd.Flags().Var(&f.from, "from", "first day, such as 2026-11-01")
+	cmd.Flags().Var(&f.to, "to", "last day")
+	cmd.Flags().StringVar(&f.participant, "participant", "", "only this participant's `ID`")
+}
+
+func (f *rangeFlags) parse() (r steps.DayRange, p steps.ParticipantID, err error) {
+	if f.participant != "" {
+		if p, err = steps.ParseParticipantID(f.participant); err != nil {
+			return r, "", usageError{fmt.Errorf("--participant: %w", err)}
+		}
+	}
+	if f.from.day != nil {
+		r.From = *f.from.day
+	}
+	if f.to.day != nil {
+		r.Until = *f.to.day
+		if r.Until < r.From {
+			return r, "", usageError{fmt.Errorf("--to %s lies before --from %s", r.Until, r.From)}
+		}
+	}
+	return r, p, nil
+}
+
+// staffName is who decides, for the record: --by, or the login name.
+func staffName(by string) string {
+	if by != "" {
+		return by
+	}
+	if u, err := user.Current(); err == nil {
+		return u.Username
+	}
+	return os.Getenv("USER")
+}
+
+// localTime prints an instant for people.
+func localTime(t time.Time) string {
+	if t.IsZero() {
+		return "-"
+	}
+	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// orDash prints an optional value.
+func orDash[T any](v *T) string {
+	if v == nil {
+		return "-"
+	}
+	return fmt.Sprint(*v)
+}

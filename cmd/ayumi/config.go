@@ -1,0 +1,262 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/go-viper/mapstructure/v2"
+	"github.com/spf13/viper"
+
+	"ayumi/ingest"
+	"ayumi/ingest/mqtt"
+	"ayumi/points"
+	"ayumi/steps"
+	"ayumi/store"
+)
+
+// config is everything that an operator can set. config.example.yaml documents each key.
+type config struct {
+	Programme programmeConfig `mapstructure:"programme"`
+	MQTT      mqttConfig      `mapstructure:"mqtt"`
+	HTTPS     httpsConfig     `mapstructure:"https"`
+	TLS       tlsConfig       `mapstructure:"tls"`
+	Metrics   metricsConfig   `mapstructure:"metrics"`
+	Limits    limitsConfig    `mapstructure:"limits"`
+	Store     storeConfig     `mapstructure:"store"`
+	Log       logConfig       `mapstructure:"log"`
+}
+
+type programmeConfig struct {
+	TimeZone string `mapstructure:"time_zone"`
+	Preset   string `mapstructure:"preset"`
+	Rules    string `mapstructure:"rules"`
+}
+
+type mqttConfig struct {
+	Listen           string        `mapstructure:"listen"`
+	ListenTLS        string        `mapstructure:"listen_tls"`
+	AllowPlainRemote bool          `mapstructure:"allow_plain_remote"`
+	MaxConnections   int           `mapstructure:"max_connections"`
+	ConnectTimeout   time.Duration `mapstructure:"connect_timeout"`
+	KeepAliveMax     time.Duration `mapstructure:"keep_alive_max"`
+	ReceiveMaximum   int           `mapstructure:"receive_maximum"`
+}
+
+type httpsConfig struct {
+	Listen         string        `mapstructure:"listen"`
+	MaxConnections int           `mapstructure:"max_connections"`
+	MaxInFlight    int           `mapstructure:"max_in_flight"`
+	CommitTimeout  time.Duration `mapstructure:"commit_timeout"`
+}
+
+type tlsConfig struct {
+	CertFile string   `mapstructure:"cert_file"`
+	KeyFile  string   `mapstructure:"key_file"`
+	Hosts    []string `mapstructure:"hosts"`
+}
+
+type metricsConfig struct {
+	Listen string `mapstructure:"listen"`
+}
+
+type limitsConfig struct {
+	UploadBytes        int           `mapstructure:"upload_bytes"`
+	UploadsPerBundle   int           `mapstructure:"uploads_per_bundle"`
+	SeriesPerUpload    int           `mapstructure:"series_per_upload"`
+	IntervalsPerSeries int           `mapstructure:"intervals_per_series"`
+	MaxFuture          time.Duration `mapstructure:"max_future"`
+	MaxAgeDays         int           `mapstructure:"max_age_days"`
+	StepsPerMinute     uint32        `mapstructure:"steps_per_minute"`
+}
+
+type storeConfig struct {
+	QueueLen            int           `mapstructure:"queue_len"`
+	CheckpointBytes     int64         `mapstructure:"checkpoint_bytes"`
+	CheckpointEvery     time.Duration `mapstructure:"checkpoint_every"`
+	HeadDays            int           `mapstructure:"head_days"`
+	QuarantinePerDevice int           `mapstructure:"quarantine_per_device"`
+	MinFreeBytes        uint64        `mapstructure:"min_free_bytes"`
+	MemTableBytes       int64         `mapstructure:"mem_table_bytes"`
+}
+
+type logConfig struct {
+	Level  string `mapstructure:"level"`
+	Format string `mapstructure:"format"`
+}
+
+// defaultConfig listens on the loopback only.
+func defaultConfig() config {
+	limits, st, mq := ingest.DefaultLimits(), store.DefaultConfig(""), mqtt.DefaultConfig()
+	return config{
+		Programme: programmeConfig{TimeZone: "Asia/Tokyo", Preset: "yokohama"},
+		MQTT: mqttConfig{
+			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883", MaxConnections: mq.MaxConnections,
+			ConnectTimeout: mq.ConnectTimeout, KeepAliveMax: mq.KeepAliveMax, ReceiveMaximum: mq.ReceiveMaximum,
+		},
+		HTTPS: httpsConfig{
+			Listen: "127.0.0.1:8443", MaxConnections: 16384, MaxInFlight: 1024, CommitTimeout: 10 * time.Second,
+		},
+		Metrics: metricsConfig{Listen: "127.0.0.1:9464"},
+		Limits: limitsConfig{
+			UploadBytes:        1 << 20,
+			UploadsPerBundle:   limits.Protocol.UploadsPerBundle,
+			SeriesPerUpload:    limits.Protocol.SeriesPerUpload,
+			IntervalsPerSeries: limits.Protocol.IntervalsPerSeries,
+			MaxFuture:          limits.MaxFuture,
+			MaxAgeDays:         limits.MaxAgeDays,
+			StepsPerMinute:     limits.StepsPerMinute,
+		},
+		Store: storeConfig{
+			QueueLen: st.QueueLen, CheckpointBytes: st.CheckpointBytes, CheckpointEvery: st.CheckpointEvery,
+			HeadDays: st.HeadDays, QuarantinePerDevice: st.QuarantinePerDevice,
+			MinFreeBytes: st.MinFreeBytes, MemTableBytes: st.MemTableBytes,
+		},
+		Log: logConfig{Level: "info", Format: "text"},
+	}
+}
+
+// loadConfig reads a YAML file over the defaults. Unknown keys are errors. An empty name is the
+// defaults alone.
+func loadConfig(name string) (config, error) {
+	cfg := defaultConfig()
+	if name == "" {
+		return cfg, nil
+	}
+	v := viper.New()
+	v.SetConfigFile(name)
+	v.SetConfigType("yaml")
+	if err := v.ReadInConfig(); err != nil {
+		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w", name, err)
+	}
+	hooks := viper.DecodeHook(mapstructure.StringToTimeDurationHookFunc())
+	strict := func(d *mapstructure.DecoderConfig) { d.WeaklyTypedInput = false }
+	if err := v.UnmarshalExact(&cfg, hooks, strict); err != nil {
+		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w; config.example.yaml lists every key", name, err)
+	}
+	if err := cfg.check(); err != nil {
+		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w", name, err)
+	}
+	return cfg, nil
+}
+
+// check rejects what the rooms would not, or would only when it is too late.
+func (c *config) check() error {
+	if err := c.checkPlain(); err != nil {
+		return err
+	}
+	for _, bound := range []struct {
+		key   string
+		value int64
+		least int64
+	}{
+		{"mqtt.max_connections", int64(c.MQTT.MaxConnections), 1},
+		{"https.max_connections", int64(c.HTTPS.MaxConnections), 1},
+		{"https.max_in_flight", int64(c.HTTPS.MaxInFlight), 1},
+		{"https.commit_timeout", int64(c.HTTPS.CommitTimeout), int64(time.Millisecond)},
+		{"limits.upload_bytes", int64(c.Limits.UploadBytes), 1024},
+		{"limits.uploads_per_bundle", int64(c.Limits.UploadsPerBundle), 1},
+		{"limits.series_per_upload", int64(c.Limits.SeriesPerUpload), 1},
+		{"limits.intervals_per_series", int64(c.Limits.IntervalsPerSeries), 1},
+		{"limits.max_future", int64(c.Limits.MaxFuture), 0},
+		{"limits.max_age_days", int64(c.Limits.MaxAgeDays), 0},
+		{"limits.steps_per_minute", int64(c.Limits.StepsPerMinute), 1},
+	} {
+		if bound.value < bound.least {
+			return fmt.Errorf("%s is %d; use at least %d", bound.key, bound.value, bound.least)
+		}
+	}
+	if c.Limits.UploadBytes > 1<<20 {
+		return fmt.Errorf("limits.upload_bytes is %d; a journal record holds at most %d", c.Limits.UploadBytes, 1<<20)
+	}
+	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
+		return fmt.Errorf("tls.cert_file and tls.key_file go together; set both or neither")
+	}
+	if _, err := c.logLevel(); err != nil {
+		return err
+	}
+	if c.Log.Format != "text" && c.Log.Format != "json" {
+		return fmt.Errorf("log.format is %q; use text or json", c.Log.Format)
+	}
+	return nil
+}
+
+// checkPlain refuses unencrypted listeners that others than this machine can reach.
+func (c *config) checkPlain() error {
+	if !c.MQTT.AllowPlainRemote && c.MQTT.Listen != "" && !loopback(c.MQTT.Listen) {
+		return fmt.Errorf("mqtt.listen %q is plain TCP beyond the loopback: secrets and steps would cross the network "+
+			"unencrypted; use mqtt.listen_tls, or set mqtt.allow_plain_remote: true behind a TLS proxy", c.MQTT.Listen)
+	}
+	return nil
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || (ip != nil && ip.IsLoopback())
+}
+
+// rules loads the rule book that the config names.
+func (c *config) rules() (*points.RuleBook, error) {
+	if c.Programme.Rules == "" {
+		return points.Preset(c.Programme.Preset)
+	}
+	f, err := os.Open(c.Programme.Rules)
+	if err != nil {
+		return nil, steps.Errorf("read rules", steps.Invalid, "programme.rules: %w", err)
+	}
+	defer f.Close()
+	return points.ParseRules(c.Programme.Rules, f)
+}
+
+// storeConfig returns the store's part, for a data directory.
+func (c *config) store(dir string) store.Config {
+	s := store.DefaultConfig(dir)
+	s.QueueLen = c.Store.QueueLen
+	s.CheckpointBytes = c.Store.CheckpointBytes
+	s.CheckpointEvery = c.Store.CheckpointEvery
+	s.HeadDays = c.Store.HeadDays
+	s.QuarantinePerDevice = c.Store.QuarantinePerDevice
+	s.MinFreeBytes = c.Store.MinFreeBytes
+	s.MemTableBytes = c.Store.MemTableBytes
+	s.StopWithin = 1500 * time.Millisecond
+	return s
+}
+
+// ingestLimits returns the pipeline's part.
+func (c *config) ingestLimits() ingest.Limits {
+	l := ingest.DefaultLimits()
+	l.Protocol.UploadsPerBundle = c.Limits.UploadsPerBundle
+	l.Protocol.SeriesPerUpload = c.Limits.SeriesPerUpload
+	l.Protocol.IntervalsPerSeries = c.Limits.IntervalsPerSeries
+	l.MaxFuture = c.Limits.MaxFuture
+	l.MaxAgeDays = c.Limits.MaxAgeDays
+	l.StepsPerMinute = c.Limits.StepsPerMinute
+	return l
+}
+
+// makeDataDir creates the data directory for its owner only.
+func makeDataDir(dir string) error {
+	if dir == "" {
+		return steps.Errorf("open data directory", steps.Invalid, "--data-dir is missing; name a directory that the gateway may fill")
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return steps.Errorf("open data directory", steps.Invalid, "--data-dir: %w", err)
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return steps.Errorf("open data directory", steps.Invalid, "--data-dir: %w", err)
+	}
+	if runtime.GOOS != "windows" && info.Mode().Perm()&fs.FileMode(0o022) != 0 {
+		return steps.Errorf("open data directory", steps.Invalid,
+			"--data-dir %q can be written by others; run chmod go-w on it", strings.TrimSpace(dir))
+	}
+	return nil
+}

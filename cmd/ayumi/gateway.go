@@ -1,0 +1,319 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"ayumi/admin"
+	"ayumi/ingest"
+	"ayumi/ingest/https"
+	"ayumi/ingest/mqtt"
+	"ayumi/pki"
+	"ayumi/points"
+	"ayumi/protocol/native"
+	"ayumi/registry"
+	"ayumi/steps"
+	"ayumi/store"
+)
+
+// gateway is the production assembly. Tests run the same one, on port 0.
+type gateway struct {
+	cfg      config
+	dir      string
+	log      *slog.Logger
+	clock    func() time.Time
+	calendar steps.Calendar
+
+	metrics  *prometheus.Registry
+	store    *store.Store
+	registry *registry.Registry
+	pipeline *ingest.Pipeline
+	engine   *points.Engine
+	mqtt     *mqtt.Server
+	https    *https.Server
+	admin    *admin.Server
+	monitor  *monitor
+	cert     *pki.Bundle
+
+	ports ports
+}
+
+// ports are the open listeners. A nil one is not configured.
+type ports struct {
+	mqtt, mqttTLS, https, metrics net.Listener
+}
+
+// newGateway opens the store, brings everything up to what it holds and binds the ports, but
+// serves nobody yet. Close it, or Run it and then Close it.
+func newGateway(cfg config, dir string, log *slog.Logger) (g *gateway, err error) {
+	g = &gateway{cfg: cfg, dir: dir, log: log, clock: time.Now, metrics: prometheus.NewRegistry()}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, g.Close())
+			g = nil
+		}
+	}()
+	for _, step := range []func() error{g.openStore, g.assemble, g.listen, g.openAdmin} {
+		if err := step(); err != nil {
+			return g, err
+		}
+	}
+	return g, nil
+}
+
+func (g *gateway) openStore() (err error) {
+	if g.calendar, err = steps.NewCalendar(g.cfg.Programme.TimeZone); err != nil {
+		return err
+	}
+	if err := makeDataDir(g.dir); err != nil {
+		return err
+	}
+	g.metrics.MustRegister(collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	g.store, err = store.Open(g.cfg.store(filepath.Join(g.dir, "store")), g.log, g.metrics)
+	if err != nil {
+		return err
+	}
+	g.registry, err = registry.Open(g.store.Table(), registry.Config{
+		Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics,
+	})
+	return err
+}
+
+func (g *gateway) assemble() error {
+	rules, err := g.cfg.rules()
+	if err != nil {
+		return err
+	}
+	g.engine, err = points.NewEngine(points.EngineConfig{Rules: rules}, g.store, g.registry, g.log, g.metrics)
+	if err != nil {
+		return err
+	}
+	g.pipeline = ingest.New(g.cfg.ingestLimits(), g.calendar, g.registry, g.store, g.clock, g.metrics)
+	if g.mqtt, err = mqtt.New(g.mqttConfig(), listenerGateway{g}, g.log, g.metrics); err != nil {
+		return err
+	}
+	if g.https, err = https.New(g.httpsConfig(), listenerGateway{g}, ownDays{g}, g.log, g.metrics); err != nil {
+		return err
+	}
+	g.monitor = newMonitor(g.metrics, g.store.Ready)
+	return nil
+}
+
+func (g *gateway) mqttConfig() mqtt.Config {
+	c := mqtt.DefaultConfig()
+	c.MaxConnections = g.cfg.MQTT.MaxConnections
+	c.ConnectTimeout = g.cfg.MQTT.ConnectTimeout
+	c.KeepAliveMax = g.cfg.MQTT.KeepAliveMax
+	c.KeepAliveDefault = min(c.KeepAliveDefault, c.KeepAliveMax)
+	c.ReceiveMaximum = g.cfg.MQTT.ReceiveMaximum
+	c.MaxPacketBytes = g.cfg.Limits.UploadBytes + packetOverhead
+	c.EncodeReceipt = native.AppendReceipt
+	return c
+}
+
+// packetOverhead is room for a PUBLISH packet's header, topic and properties.
+const packetOverhead = 1 << 10
+
+func (g *gateway) httpsConfig() https.Config {
+	return https.Config{
+		MaxBodyBytes:  int64(g.cfg.Limits.UploadBytes),
+		CommitTimeout: g.cfg.HTTPS.CommitTimeout,
+		MaxInFlight:   g.cfg.HTTPS.MaxInFlight,
+		MaxConns:      g.cfg.HTTPS.MaxConnections,
+		EncodeReceipt: native.AppendReceipt,
+		Calendar:      g.calendar,
+		Now:           g.clock,
+	}
+}
+
+// listen binds the ports and makes the certificate that two of them need.
+func (g *gateway) listen() (err error) {
+	if g.cert, err = g.certificate(); err != nil {
+		return err
+	}
+	for _, p := range []struct {
+		key, addr string
+		to        *net.Listener
+		tls       *tls.Config
+	}{
+		{"mqtt.listen", g.cfg.MQTT.Listen, &g.ports.mqtt, nil},
+		{"mqtt.listen_tls", g.cfg.MQTT.ListenTLS, &g.ports.mqttTLS, g.cert.TLS},
+		{"https.listen", g.cfg.HTTPS.Listen, &g.ports.https, httpTLS(g.cert.TLS)},
+		{"metrics.listen", g.cfg.Metrics.Listen, &g.ports.metrics, nil},
+	} {
+		if p.addr == "" {
+			continue
+		}
+		l, err := net.Listen("tcp", p.addr)
+		if err != nil {
+			return steps.Errorf("listen", steps.Unavailable, "%s: %w; choose another address, or port 0 for a free one", p.key, err)
+		}
+		if p.tls != nil {
+			l = tls.NewListener(l, p.tls)
+		}
+		*p.to = l
+	}
+	return nil
+}
+
+// httpTLS offers HTTP/2 beside HTTP/1.1.
+func httpTLS(c *tls.Config) *tls.Config {
+	c = c.Clone()
+	c.NextProtos = []string{"h2", "http/1.1"}
+	return c
+}
+
+func (g *gateway) certificate() (*pki.Bundle, error) {
+	if g.cfg.TLS.CertFile != "" {
+		return pki.LoadFiles(g.cfg.TLS.CertFile, g.cfg.TLS.KeyFile)
+	}
+	return pki.Load(filepath.Join(g.dir, "tls"), g.cfg.TLS.Hosts, g.clock, rand.Reader)
+}
+
+// listenerStop bounds how long the listeners may take to say goodbye. Together with the store's own
+// bound it stays within the five seconds after which a service manager loses patience.
+const listenerStop = 2 * time.Second
+
+// openAdmin opens admin.sock. It comes last, because whoever finds the socket expects answers.
+func (g *gateway) openAdmin() (err error) {
+	g.admin, err = admin.New(admin.Config{
+		DataDir: g.dir, Version: version(), Addresses: g.addresses(), CAFile: g.cert.CAFile,
+		Calendar: g.calendar, Clock: g.clock, Logger: g.log,
+	}, admin.Deps{
+		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
+		Rescore: g.store.RescoreParticipant,
+	})
+	return err
+}
+
+// Run serves until ctx ends or something fails that must not be served over, such as a commit.
+// It stops in the order listeners, engine, committer; everything acknowledged is on disk.
+func (g *gateway) Run(ctx context.Context) error {
+	committer := newStage(g.store.Run)
+	engine := newStage(g.engine.Run)
+	serving, failed := errgroup.WithContext(ctx)
+	for _, s := range []struct {
+		l     net.Listener
+		serve func(net.Listener) error
+	}{
+		{g.ports.mqtt, g.mqtt.Serve}, {g.ports.mqttTLS, g.mqtt.Serve},
+		{g.ports.https, g.https.Serve}, {g.ports.metrics, g.monitor.Serve},
+	} {
+		if s.l != nil {
+			serving.Go(func() error { return s.serve(s.l) })
+		}
+	}
+	administration := newStage(g.admin.Run)
+	g.monitor.ready.Store(true)
+
+	var cause error
+	select {
+	case <-failed.Done():
+	case cause = <-committer.ended:
+	case cause = <-engine.ended:
+	case cause = <-administration.ended:
+	}
+	g.monitor.ready.Store(false)
+	g.log.Info("stopping")
+	err := errors.Join(cause, g.stopListeners(), administration.stop(), engine.stop(), committer.stop())
+	return errors.Join(err, serving.Wait())
+}
+
+// stopListeners ends the listeners together, each within its bound.
+func (g *gateway) stopListeners() error {
+	ctx, cancel := context.WithTimeout(context.Background(), listenerStop)
+	defer cancel()
+	var both errgroup.Group
+	both.Go(func() error { return g.mqtt.Shutdown(ctx) })
+	both.Go(func() error { return g.https.Shutdown(ctx) })
+	err := both.Wait()
+	if errors.Is(err, context.DeadlineExceeded) {
+		g.log.Warn("some connections were cut without a goodbye", "err", err)
+		err = nil
+	}
+	return errors.Join(err, g.monitor.Close())
+}
+
+// Close releases what newGateway took. Run must have returned or never been called.
+func (g *gateway) Close() error {
+	var err error
+	for _, l := range []net.Listener{g.ports.mqtt, g.ports.mqttTLS, g.ports.https, g.ports.metrics} {
+		if l != nil {
+			if cerr := l.Close(); !errors.Is(cerr, net.ErrClosed) {
+				err = errors.Join(err, cerr)
+			}
+		}
+	}
+	if g.admin != nil {
+		err = errors.Join(err, g.admin.Close())
+	}
+	if g.store != nil {
+		err = errors.Join(err, g.store.Close())
+	}
+	return err
+}
+
+// stage is a goroutine with its own end.
+type stage struct {
+	cancel context.CancelFunc
+	ended  chan error
+}
+
+func newStage(run func(context.Context) error) *stage {
+	ctx, cancel := context.WithCancel(context.Background())
+	s := &stage{cancel, make(chan error, 1)}
+	go func() {
+		s.ended <- run(ctx)
+		close(s.ended)
+	}()
+	return s
+}
+
+// stop ends the goroutine and returns its error unless that was taken before.
+func (s *stage) stop() error {
+	s.cancel()
+	return <-s.ended
+}
+
+// addresses lists the open ports by name, for the status page and for people.
+func (g *gateway) addresses() map[string]string {
+	out := map[string]string{}
+	for name, l := range map[string]net.Listener{
+		"mqtt": g.ports.mqtt, "mqtts": g.ports.mqttTLS, "https": g.ports.https, "metrics": g.ports.metrics,
+	} {
+		if l != nil {
+			out[name] = l.Addr().String()
+		}
+	}
+	return out
+}
+
+// banner tells an operator where everything is.
+func (g *gateway) banner() string {
+	a := g.addresses()
+	line := func(label, scheme, addr, path string) string {
+		if addr == "" {
+			return fmt.Sprintf("  %-12s off\n", label)
+		}
+		return fmt.Sprintf("  %-12s %s%s%s\n", label, scheme, addr, path)
+	}
+	return "ayumi is ready\n" +
+		line("MQTT", "mqtt://", a["mqtt"], "") +
+		line("MQTT + TLS", "mqtts://", a["mqtts"], "") +
+		line("HTTPS", "https://", a["https"], "") +
+		line("metrics", "http://", a["metrics"], "/metrics") +
+		fmt.Sprintf("  %-12s %s\n", "CA", g.cert.CAFile) +
+		fmt.Sprintf("  %-12s %s\n", "data", g.dir)
+}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"ayumi/admin"
+	"ayumi/steps"
+)
+
+func participantCommand() *cobra.Command {
+	return group("participant", "Register and look up participants",
+		participantAdd(), participantShow(), participantList(), participantBorn())
+}
+
+func participantAdd() *cobra.Command {
+	var born dayFlag
+	cmd := &cobra.Command{
+		Use:     "add ID",
+		Short:   "Register a participant",
+		Long:    "Register a participant under a pseudonym. Names and addresses do not belong here.",
+		Example: "  ayumi participant add --data-dir DIR p-0001 --born 1955-04-01",
+		Args:    exactArgs("ID"),
+	}
+	cmd.Flags().Var(&born, "born", "date of birth, for rules with age bands")
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
+		p, err := c.AddParticipant(ctx, steps.ParticipantID(args[0]), born.day)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "participant %s is registered\n", p.ID)
+		return err
+	})
+}
+
+func participantBorn() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "born ID DATE",
+		Short:   "Set a participant's date of birth and compute their points anew",
+		Example: "  ayumi participant born --data-dir DIR p-0001 1955-04-01\n  ayumi participant born --data-dir DIR p-0001 unknown",
+		Args:    exactArgs("ID", "DATE"),
+	}
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
+		var born dayFlag
+		if args[1] != "unknown" {
+			if err := born.Set(args[1]); err != nil {
+				return usageError{err}
+			}
+		}
+		_, err := c.SetBorn(ctx, steps.ParticipantID(args[0]), born.day)
+		return err
+	})
+}
+
+func participantShow() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "show ID",
+		Short:   "Show a participant and the devices bound to them",
+		Example: "  ayumi participant show --data-dir DIR p-0001",
+		Args:    exactArgs("ID"),
+	}
+	outputFlag(cmd, &output, "table|json")
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
+		f, err := parseFormat(output, formatTable, formatJSON)
+		if err != nil {
+			return err
+		}
+		p, err := c.Participant(ctx, steps.ParticipantID(args[0]))
+		if err != nil {
+			return err
+		}
+		if f == formatJSON {
+			return printJSON(cmd.OutOrStdout(), p)
+		}
+		fmt.Fprintf(cmd.OutOrStdout(), "participant  %s\nborn         %s\nsince        %s\n\n", p.ID, orDash(p.Born), p.Since)
+		return printBindings(cmd, p.Bindings)
+	})
+}
+
+func printBindings(cmd *cobra.Command, bindings []admin.Binding) error {
+	out, err := newRows(cmd.OutOrStdout(), formatTable, "device", "participant", "from", "until")
+	if err != nil {
+		return err
+	}
+	for _, b := range bindings {
+		if err := out.row(b.Device, b.Participant, b.From, orDash(b.Until)); err != nil {
+			return err
+		}
+	}
+	return out.end()
+}
+
+func participantList() *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use:     "list",
+		Short:   "List all participants",
+		Example: "  ayumi participant list --data-dir DIR --output csv",
+		Args:    exactArgs(),
+	}
+	outputFlag(cmd, &output, "table|json|csv")
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, _ []string) error {
+		f, err := parseFormat(output, formatTable, formatJSON, formatCSV)
+		if err != nil {
+			return err
+		}
+		out, err := newRows(cmd.OutOrStdout(), f, "participant", "born", "since")
+		if err != nil {
+			return err
+		}
+		err = c.EachParticipant(ctx, func(p admin.Participant) error { return out.row(p.ID, orDash(p.Born), p.Since) })
+		if err != nil {
+			return err
+		}
+		return out.end()
+	})
+}

@@ -1,0 +1,230 @@
+package https
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"ayumi/steps"
+)
+
+// exchange is one request and its answer, which is written in one go at the end.
+type exchange struct {
+	s     *Server
+	w     http.ResponseWriter
+	r     *http.Request
+	route string
+	id    steps.Identity
+	code  int  // status of the answer, 0 before it
+	bytes int  // of the body as received
+	whole bool // the body was read to its end
+}
+
+// Handler returns the routes without the listener around them: no timeouts of the connection, and
+// no bound on connections.
+func (s *Server) Handler() http.Handler { return http.HandlerFunc(s.serve) }
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
+	x := &exchange{s: s, w: w, r: r, route: routeOther}
+	start := s.cfg.Now()
+	defer func() {
+		cut := x.recovered(recover())
+		if x.code == 0 { // net/http would answer 200
+			x.fail(steps.Errorf("answer request", steps.Internal, "no answer was written"))
+		}
+		d := s.cfg.Now().Sub(start)
+		s.m.observe(x.route, x.code, d)
+		if s.log.Enabled(r.Context(), slog.LevelDebug) {
+			s.log.LogAttrs(r.Context(), slog.LevelDebug, "https request", slog.String("route", x.route),
+				slog.String("method", methodLabel(r.Method)), slog.Int("code", x.code), slog.String("device", string(x.id.Device)),
+				slog.Int("bytes", x.bytes), slog.Duration("took", d))
+		}
+		if cut {
+			panic(http.ErrAbortHandler)
+		}
+	}()
+	switch r.URL.Path {
+	case "/v1/uploads":
+		x.route = routeUploads
+		x.dispatch("POST, OPTIONS", x.upload, r.Method == http.MethodPost)
+	case "/v1/days":
+		x.route = routeDays
+		x.dispatch("GET, HEAD, OPTIONS", x.ownDays, r.Method == http.MethodGet || r.Method == http.MethodHead)
+	default:
+		x.problem(newProblem(problemNotFound, "nothing is at this path; send uploads by POST to /v1/uploads, read your days by GET from /v1/days"))
+	}
+}
+
+// recovered handles what a panic left behind and reports whether the connection must be cut off.
+func (x *exchange) recovered(v any) (cut bool) {
+	if v == nil {
+		return false
+	}
+	if v == http.ErrAbortHandler {
+		return true
+	}
+	x.s.m.panics.Inc()
+	x.s.log.Error("https request panicked", "route", x.route, "panic", v, "stack", string(debug.Stack()))
+	if x.code != 0 {
+		return true // an answer has begun; nobody must take it for whole
+	}
+	x.problem(problemOf(nil))
+	return false
+}
+
+// dispatch answers by handle if the method fits, holding one of the MaxInFlight places.
+func (x *exchange) dispatch(allow string, handle func(), fits bool) {
+	if x.r.Method == http.MethodOptions {
+		x.w.Header().Set("Allow", allow)
+		x.reply(http.StatusNoContent, "", nil)
+		return
+	}
+	if !fits {
+		x.problem(newProblem(problemMethod, "use one of "+allow).with("Allow", allow))
+		return
+	}
+	if !x.s.enter(x.r.Context()) {
+		x.s.m.shed.Inc()
+		x.problem(newProblem(problemBusy, "more than "+strconv.Itoa(x.s.cfg.MaxInFlight)+
+			" requests (MaxInFlight) are being handled; send the same again after the time in Retry-After"))
+		return
+	}
+	defer x.s.leave()
+	if x.authenticate() {
+		handle()
+	}
+}
+
+// enter takes a place, waiting for one up to MaxWait.
+func (s *Server) enter(ctx context.Context) bool {
+	select {
+	case s.places <- struct{}{}:
+		s.m.inFlight.Inc()
+		return true
+	default:
+	}
+	t := time.NewTimer(s.cfg.MaxWait)
+	defer t.Stop()
+	select {
+	case s.places <- struct{}{}:
+		s.m.inFlight.Inc()
+		return true
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return false
+}
+
+func (s *Server) leave() {
+	s.m.inFlight.Dec()
+	<-s.places
+}
+
+// authenticate sets the identity, or answers the refusal and returns false.
+func (x *exchange) authenticate() bool {
+	device, secret, ok := credential(x.r)
+	if !ok {
+		x.problem(problemOf(steps.E("authenticate", steps.Unauthorized, nil)))
+		return false
+	}
+	id, err := x.s.gw.Authenticate(device, secret)
+	if err == nil {
+		x.id = id
+		return true
+	}
+	switch steps.KindOf(err) {
+	case steps.Invalid, steps.NotFound: // as Unauthorized: do not tell which devices exist
+		err = steps.E("authenticate", steps.Unauthorized, err)
+	}
+	x.fail(err)
+	return false
+}
+
+// credential reads HTTP Basic authentication (RFC 7617). The user-id is the device ID, in which a
+// colon is written as %3A.
+func credential(r *http.Request) (steps.DeviceID, []byte, bool) {
+	if len(r.Header["Authorization"]) != 1 {
+		return "", nil, false
+	}
+	user, password, ok := r.BasicAuth()
+	if !ok || password == "" {
+		return "", nil, false
+	}
+	if strings.Contains(user, "%") { // never part of an ID, so nothing is ambiguous
+		var err error
+		if user, err = url.PathUnescape(user); err != nil {
+			return "", nil, false
+		}
+	}
+	device, err := steps.ParseDeviceID(user)
+	if err != nil {
+		return "", nil, false
+	}
+	return device, []byte(password), true
+}
+
+// fail answers err by its kind. Our own bugs are logged here, since nobody else sees them.
+func (x *exchange) fail(err error) {
+	if steps.KindOf(err) == steps.Internal {
+		x.s.log.Error("https request failed", "route", x.route, "device", x.id.Device, "error", err)
+	}
+	x.problem(problemOf(err))
+}
+
+// problem answers with a problem document.
+func (x *exchange) problem(p *problem) {
+	h := x.w.Header()
+	for _, f := range p.header {
+		h.Set(f[0], f[1])
+	}
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", x.s.retryAfter())
+	}
+	if !x.whole && x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
+		// Without it, net/http reads what is left of the body before it sends the answer.
+		h.Set("Connection", "close")
+	}
+	x.reply(p.Status, "application/problem+json", p.marshal())
+}
+
+// retryAfter returns seconds (RFC 9110 section 10.2.3), spread so that those who were turned away
+// together do not come back together.
+func (s *Server) retryAfter() string {
+	base := max(1, int64(s.cfg.RetryAfter/time.Second))
+	return strconv.FormatInt(base+s.cfg.Rand(base+1), 10)
+}
+
+// reply writes the answer.
+func (x *exchange) reply(status int, contentType string, body []byte) {
+	h := x.w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if contentType != "" {
+		h.Set("Content-Type", contentType)
+		h.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	x.code = status
+	x.w.WriteHeader(status)
+	if len(body) > 0 && x.r.Method != http.MethodHead {
+		_, _ = x.w.Write(body) // a client that left sends again
+	}
+}
+
+// gone ends an exchange whose client left. Merely returning would make net/http answer 200.
+func (x *exchange) gone() {
+	x.code = codeGone
+	panic(http.ErrAbortHandler)
+}
+
+func methodLabel(m string) string {
+	switch m {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodOptions:
+		return m
+	}
+	return "other"
+}

@@ -1,0 +1,264 @@
+package mqtt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"ayumi/ingest"
+	"ayumi/steps"
+)
+
+// Gateway is what the listener needs behind it.
+type Gateway interface {
+	// Authenticate returns who owns the secret; Kind Unauthorized otherwise. Constant time in the
+	// secret. It must not keep secret, which is wiped afterwards.
+	Authenticate(device steps.DeviceID, secret []byte) (steps.Identity, error)
+	// Submit queues a payload; see ingest.Completion. It blocks while the queue is full until ctx
+	// ends. Kinds: Unauthorized (credential revoked meanwhile), Overload, Unavailable. env, like
+	// its Body, is read only until Submit returns: the next publish reuses it.
+	Submit(ctx context.Context, env *ingest.Envelope, done ingest.Completion) error
+}
+
+// sessionKey names a client within a device, so that nobody can take over another's connection.
+type sessionKey struct {
+	device steps.DeviceID
+	client string
+}
+
+// Server is the listener.
+type Server struct {
+	cfg     Config
+	gw      Gateway
+	log     *slog.Logger
+	metrics *metrics
+	ctx     context.Context // ends when Shutdown gives up waiting
+	cancel  context.CancelFunc
+	stopped chan struct{} // closed when Shutdown begins
+	idle    chan struct{} // closed when after that nothing is left
+
+	mu        sync.Mutex
+	listeners map[net.Listener]struct{} // being served
+	conns     map[*conn]struct{}
+	sessions  map[sessionKey]*conn
+	orphans   int // payloads submitted by connections that are gone
+	watching  bool
+	stopping  bool
+	settled   bool // idle is closed
+}
+
+// New returns a listener that serves nothing yet. reg may be nil.
+func New(cfg Config, gw Gateway, log *slog.Logger, reg prometheus.Registerer) (*Server, error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		cfg: cfg, gw: gw, log: log, metrics: m,
+		stopped: make(chan struct{}), idle: make(chan struct{}),
+		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, sessions: map[sessionKey]*conn{},
+	}
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	return s, nil
+}
+
+// Serve accepts connections from l and closes it in the end. It may be called for several
+// listeners; for TLS, l is a tls.Listener. It returns nil after Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	defer l.Close() //nolint:errcheck // the error of a second Close says nothing
+	s.mu.Lock()
+	if s.stopping {
+		s.mu.Unlock()
+		return nil
+	}
+	s.listeners[l] = struct{}{}
+	if !s.watching {
+		s.watching = true
+		go s.watch()
+	}
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.listeners, l)
+		s.settleLocked()
+	}()
+	return s.acceptAll(l)
+}
+
+func (s *Server) acceptAll(l net.Listener) error {
+	const firstPause, lastPause = 5 * time.Millisecond, time.Second
+	pause := firstPause
+	for {
+		nc, err := l.Accept()
+		if err == nil {
+			pause = firstPause
+			s.start(nc)
+			continue
+		}
+		select {
+		case <-s.stopped:
+			return nil
+		default:
+		}
+		if t, ok := err.(interface{ Temporary() bool }); !ok || !t.Temporary() {
+			return fmt.Errorf("cannot accept mqtt connections on %s: %w", l.Addr(), err)
+		}
+		s.log.Warn("cannot accept an mqtt connection; raise the limit of open files if it persists", slog.Any("err", err))
+		select {
+		case <-s.stopped:
+			return nil
+		case <-time.After(pause):
+			pause = min(2*pause, lastPause)
+		}
+	}
+}
+
+// start serves a connection on a goroutine of its own, unless there are too many.
+func (s *Server) start(nc net.Conn) {
+	s.mu.Lock()
+	if s.stopping || len(s.conns) >= s.cfg.MaxConnections {
+		s.mu.Unlock()
+		s.metrics.connects[connectFull].Inc()
+		_ = nc.Close() // nothing was read or written
+		return
+	}
+	c := newConn(s, nc)
+	s.conns[c] = struct{}{}
+	s.mu.Unlock()
+	s.metrics.connections.Inc()
+	go c.serve(false)
+}
+
+// claim makes c the connection of its client identifier and closes the one it replaces
+// (MQTT-3.1.4-3). What that one submitted goes on and is not acknowledged.
+func (s *Server) claim(c *conn) {
+	if c.key.client == "" {
+		return
+	}
+	s.mu.Lock()
+	old := s.sessions[c.key]
+	s.sessions[c.key] = c
+	s.mu.Unlock()
+	if old != nil {
+		old.end(causeTakenOver, codeSessionTakenOver)
+	}
+}
+
+// remove forgets a connection that has finished with orphans payloads in flight.
+func (s *Server) remove(c *conn, orphans int) {
+	s.metrics.connections.Dec()
+	s.metrics.disconnects[c.why].Inc()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.conns, c)
+	if s.sessions[c.key] == c {
+		delete(s.sessions, c.key)
+	}
+	s.orphans += orphans
+	s.settleLocked()
+}
+
+func (s *Server) settleOrphan() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.orphans = max(s.orphans-1, 0) // a Submit that panicked may still be completed
+	s.settleLocked()
+}
+
+func (s *Server) settleLocked() {
+	if s.stopping && !s.settled && len(s.conns) == 0 && len(s.listeners) == 0 && s.orphans == 0 {
+		s.settled = true
+		close(s.idle)
+	}
+}
+
+// watch hands connections over whose publish waits for long; see turn.
+func (s *Server) watch() {
+	tick := time.NewTicker(stuckAfter)
+	defer tick.Stop()
+	var stuck []*conn
+	for {
+		select {
+		case <-s.stopped:
+			return
+		case <-tick.C:
+		}
+		stuck = stuck[:0]
+		s.mu.Lock()
+		for c := range s.conns {
+			if c.turn.steal() {
+				stuck = append(stuck, c)
+			}
+		}
+		s.mu.Unlock()
+		for i, c := range stuck {
+			s.metrics.handedOver.Inc()
+			// The waiting goroutine goes on reading its packet out of the old inbox.
+			c.in = newInbox(c, c.in.unread())
+			go c.serve(true)
+			stuck[i] = nil
+		}
+	}
+}
+
+// Shutdown stops accepting and reading, waits for what was submitted, sends the acknowledgements,
+// tells v5 clients (0x8B) and closes. When ctx ends first it closes at once and returns an error;
+// it never waits longer, however silent the peers are. It may be called again.
+func (s *Server) Shutdown(ctx context.Context) error {
+	conns := s.beginShutdown()
+	for _, c := range conns {
+		c.mu.Lock()
+		if c.accepted {
+			c.stopLocked(causeShutdown, codeShuttingDown)
+		} else {
+			c.endLocked(causeShutdown, codeSuccess)
+			c.closeSocket()
+		}
+		c.mu.Unlock()
+	}
+	select {
+	case <-s.idle:
+		s.cancel()
+		return nil
+	case <-ctx.Done():
+	}
+	s.cancel()
+	s.mu.Lock()
+	left, orphans := len(s.conns), s.orphans
+	for c := range s.conns {
+		c.closeSocket()
+	}
+	s.mu.Unlock()
+	return steps.E("shut down mqtt listener", steps.Unavailable,
+		errors.Join(fmt.Errorf("%d connections and %d payloads of closed ones were not done in time", left, orphans), ctx.Err()))
+}
+
+// beginShutdown closes the listeners and returns the connections that are to stop.
+func (s *Server) beginShutdown() []*conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return nil
+	}
+	s.stopping = true
+	close(s.stopped)
+	for l := range s.listeners {
+		_ = l.Close() // Accept reports it
+	}
+	conns := make([]*conn, 0, len(s.conns))
+	for c := range s.conns {
+		conns = append(conns, c)
+	}
+	s.settleLocked()
+	return conns
+}
