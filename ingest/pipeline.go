@@ -127,30 +127,27 @@ func (s *submission) take(env *Envelope) {
 		}
 	default:
 		err := s.decoder.Upload(&s.upload, env.Body, env.Encoding)
-		if err == nil && s.upload.Device != "" && s.upload.Device != env.Identity.Device {
-			err = steps.Errorf("accept upload", steps.Invalid,
-				"device: %q is not the credential's device; leave the field out", s.upload.Device)
-		}
-		s.judge(env.Identity.Device, env.Body, err)
+		s.takeUpload(env.Identity.Device, env.Body, err)
 	}
+}
+
+// takeUpload judges a device's own upload.
+func (s *submission) takeUpload(device steps.DeviceID, raw []byte, err error) {
+	if err == nil && s.upload.Device != "" && s.upload.Device != device {
+		err = steps.Errorf("accept upload", steps.Invalid,
+			"device: %q is not the credential's device; leave the field out", s.upload.Device)
+	}
+	s.judge(device, raw, err)
 }
 
 // takeCarried judges one upload of a reader's bundle.
 func (s *submission) takeCarried(raw []byte, u *steps.Upload, err error) {
 	device := u.Device
-	switch {
-	case err != nil:
-	case device == "":
-		err = steps.Errorf("accept upload", steps.Invalid, "device is missing; a bundle names the device of each upload")
-	}
 	if device == "" {
 		device = s.via // nobody else can be asked about it
-	}
-	if err == nil && !s.p.dir.Active(device) {
-		s.answer(device)
-		s.fault(-1, steps.ReasonUnknownDevice, "device is not registered or was revoked; register it first")
-		s.seal(raw)
-		return
+		if err == nil {
+			err = steps.Errorf("accept upload", steps.Invalid, "device is missing; a bundle names the device of each upload")
+		}
 	}
 	s.judge(device, raw, err)
 }
@@ -164,9 +161,16 @@ func (s *submission) judge(device steps.DeviceID, raw []byte, err error) {
 		s.seal(raw)
 		return
 	}
-	s.commit.Contacts = append(s.commit.Contacts, steps.Contact{
-		Device: device, SentAt: s.upload.SentAt, Status: s.upload.Status,
-	})
+	if !s.p.dir.Active(device) {
+		s.fault(-1, steps.ReasonUnknownDevice, "device is not registered or was revoked; register it first")
+		s.seal(raw)
+		return
+	}
+	if !s.release {
+		s.commit.Contacts = append(s.commit.Contacts, steps.Contact{
+			Device: device, SentAt: s.upload.SentAt, Status: s.upload.Status,
+		})
+	}
 	for i := range s.upload.Series {
 		s.place(device, i, &s.upload.Series[i])
 	}
@@ -233,6 +237,7 @@ func (s *submission) seal(raw []byte) {
 func (s *submission) send(ctx context.Context) error {
 	err := s.p.journal.Append(ctx, &s.commit, s.finished)
 	if err != nil {
+		s.p.metrics.failures[s.transport].Inc()
 		s.free()
 	}
 	return err

@@ -26,11 +26,11 @@ func (s *submission) place(device steps.DeviceID, index int, series *steps.Serie
 	for len(counts) > 0 {
 		day := s.p.calendar.Day(start)
 		begin, end := s.p.calendar.Bounds(day)
-		n := min(len(counts), int((end-start+int64(series.Interval)-1)/int64(series.Interval)))
-		if reason, detail := s.aligned(series.Interval, start-begin); reason != 0 {
+		if reason, detail := s.aligned(series.Interval, start-begin, end-start); reason != 0 {
 			s.fault(index, reason, detail)
 			return
 		}
+		n := min(len(counts), max(1, int((end-start)/int64(series.Interval))))
 		s.placeDay(device, index, series, day, int((start-begin)/int64(series.Interval)), counts[:n])
 		start += int64(n) * int64(series.Interval)
 		counts = counts[n:]
@@ -110,8 +110,13 @@ func (s *submission) plausible(interval uint32, start int64, counts []uint32) (s
 	return 0, ""
 }
 
-// aligned rejects long intervals that do not start on a multiple of themselves in the day.
-func (s *submission) aligned(interval uint32, secondOfDay int64) (steps.Reason, string) {
+// aligned rejects long intervals that do not start on a multiple of themselves in the day, or that
+// reach into the next one. The record of a whole day may: some days have 23 hours.
+func (s *submission) aligned(interval uint32, secondOfDay, left int64) (steps.Reason, string) {
+	if secondOfDay > 0 && left < int64(interval) {
+		return steps.ReasonMisaligned, fmt.Sprintf("an interval of %d s reaches into the next day in %s; align start to midnight there",
+			interval, s.p.calendar.Location())
+	}
 	if off := secondOfDay % int64(interval); off != 0 {
 		return steps.ReasonMisaligned, fmt.Sprintf("start is %d s past a multiple of interval_s %d since midnight in %s; align it",
 			off, interval, s.p.calendar.Location())

@@ -27,7 +27,7 @@ func (p *Pipeline) Release(ctx context.Context, id steps.QuarantineID, by, reaso
 	s := p.pool.Get().(*submission)
 	s.release = true
 	s.begin(&Envelope{Transport: steps.Staff, Encoding: q.Encoding, ReceivedAt: now, Body: q.Raw}, result)
-	s.judge(q.Device, q.Raw, s.decoder.Upload(&s.upload, q.Raw, q.Encoding))
+	s.retake(q)
 	if f := s.receipt().Faults; len(f) > 0 {
 		err := steps.Errorf("release payload", steps.Invalid, "series[%d] still %s: %s", f[0].Series, f[0].Reason, f[0].Detail)
 		s.free()
@@ -39,6 +39,17 @@ func (p *Pipeline) Release(ctx context.Context, id steps.QuarantineID, by, reaso
 	}
 	out := <-result // the store always answers
 	return out.receipt, out.err
+}
+
+// retake judges a quarantined upload as it was judged when it came.
+func (s *submission) retake(q *steps.QuarantineEntry) {
+	err := s.decoder.Upload(&s.upload, q.Raw, q.Encoding)
+	if q.Via == "" {
+		s.takeUpload(q.Device, q.Raw, err)
+		return
+	}
+	s.via = q.Via
+	s.takeCarried(q.Raw, &s.upload, err)
 }
 
 // Discard closes a quarantined payload for good; the entry and its bytes stay to be looked up.

@@ -180,46 +180,50 @@ func TestPowerLossOnFirstStart(t *testing.T) {
 	}
 }
 
+type damage func(t *testing.T, dir string)
+
+func remove(names ...string) damage {
+	return func(t *testing.T, dir string) {
+		for _, n := range names {
+			if err := os.Remove(filepath.Join(dir, n)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+// foreign puts another directory's files in the place of ours.
+func foreign(names ...string) damage {
+	return func(t *testing.T, dir string) {
+		other := t.TempDir()
+		mustLoad(t, other, start)
+		for _, n := range names {
+			write(n, string(read(t, other, n)))(t, dir)
+		}
+	}
+}
+
+func write(name, content string) damage {
+	return func(t *testing.T, dir string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func chmod(name string, mode fs.FileMode) damage {
+	return func(t *testing.T, dir string) {
+		if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestRefusals(t *testing.T) {
-	remove := func(names ...string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			for _, n := range names {
-				if err := os.Remove(filepath.Join(dir, n)); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	// foreign puts another directory's files in the place of ours.
-	foreign := func(names ...string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			other := t.TempDir()
-			mustLoad(t, other, start)
-			for _, n := range names {
-				if err := os.WriteFile(filepath.Join(dir, n), read(t, other, n), 0o600); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	write := func(name, content string) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
-	chmod := func(name string, mode fs.FileMode) func(*testing.T, string) {
-		return func(t *testing.T, dir string) {
-			if err := os.Chmod(filepath.Join(dir, name), mode); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
 	nothing := func(*testing.T, string) {}
 	for _, c := range []struct {
 		name   string
-		damage func(*testing.T, string)
+		damage damage
 		now    time.Time
 		want   []string // all of them in the error
 	}{

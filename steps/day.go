@@ -70,13 +70,33 @@ func (c Calendar) Day(unix int64) Day {
 	return Day(floorDiv(unix+int64(offset), secondsPerDay))
 }
 
-// Bounds returns the UTC seconds [start, end) of d. They are 86,400 apart except where the zone
-// changes its offset.
-func (c Calendar) Bounds(d Day) (start, end int64) { return c.midnight(d), c.midnight(d + 1) }
+// Bounds returns the UTC seconds [start, end) of d: the first at which Day is d, and the first at
+// which it is later. They are 86,400 apart except where the zone changes its offset; a day that the
+// zone left out is empty.
+func (c Calendar) Bounds(d Day) (start, end int64) { return c.begin(d), c.begin(d + 1) }
 
-func (c Calendar) midnight(d Day) int64 {
+// begin returns the first UTC second whose day is d or later. Around midnight the zone may skip or
+// repeat an hour, so midnight under the offset before, under the one after, and the change itself
+// are candidates.
+func (c Calendar) begin(d Day) int64 {
 	y, m, day := d.Date()
-	return time.Date(y, m, day, 0, 0, 0, 0, c.Location()).Unix()
+	noon := time.Date(y, m, day, 12, 0, 0, 0, c.Location())
+	_, after := noon.Zone()
+	first := int64(d)*secondsPerDay - int64(after)
+	change, _ := noon.ZoneBounds()
+	if change.IsZero() || change.Unix() < first-secondsPerDay {
+		return first
+	}
+	_, before := change.Add(-time.Second).Zone()
+	first = noon.Unix()
+	for _, at := range [...]int64{
+		int64(d)*secondsPerDay - int64(after), int64(d)*secondsPerDay - int64(before), change.Unix(),
+	} {
+		if at < first && c.Day(at) >= d {
+			first = at
+		}
+	}
+	return first
 }
 
 // DayRange is an inclusive range of days. A zero Until is open.

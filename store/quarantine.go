@@ -45,13 +45,13 @@ const quarantineVersion = 1
 // writeQuarantine puts a commit's quarantined payloads and its decision into the group. A payload
 // that is there already stays as it is, with the decision that was made.
 func (s *Store) writeQuarantine(txn *badger.Txn, c *steps.Commit) error {
-	if err := s.dropKnown(txn, c); err != nil {
-		return err
-	}
 	if c.Resolve != nil {
 		if err := s.resolve(txn, c.Resolve); err != nil {
 			return err
 		}
+	}
+	if err := s.dropKnown(txn, c); err != nil {
+		return err
 	}
 	for i := range c.Quarantine {
 		if err := setQuarantine(txn, &c.Quarantine[i]); err != nil {
@@ -61,28 +61,40 @@ func (s *Store) writeQuarantine(txn *badger.Txn, c *steps.Commit) error {
 	return nil
 }
 
-// dropKnown leaves in c only the payloads that are not in quarantine yet, and refuses the commit
-// if their devices have no room left there.
+// quarantineSlack is how many times more entries a device may have through payloads that hold
+// accepted samples too, its own or, behind a reader, other devices': those must not be held up by
+// what is bad beside them.
+const quarantineSlack = 10
+
+// dropKnown leaves in c only the payloads that are not in quarantine yet, counts them, and refuses
+// the commit if their devices have no room left there.
 func (s *Store) dropKnown(txn *badger.Txn, c *steps.Commit) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	fresh := c.Quarantine[:0]
+	limit := s.cfg.QuarantinePerDevice
+	if len(c.Runs) > 0 {
+		limit *= quarantineSlack
+	}
+	fresh := make([]steps.QuarantineEntry, 0, len(c.Quarantine))
+	adds := make(map[steps.DeviceID]int)
 	for _, q := range c.Quarantine {
 		known, err := s.get(txn, quarantineKey(q.ID))
 		if err != nil {
 			return err
 		}
-		if known != nil {
+		if known != nil || slices.ContainsFunc(fresh, func(o steps.QuarantineEntry) bool { return o.ID == q.ID }) {
 			continue
 		}
-		if s.quarantine[q.Device] >= s.cfg.QuarantinePerDevice {
+		if s.quarantine[q.Device]+adds[q.Device] >= limit {
 			return steps.Errorf("quarantine payload", steps.Overload,
-				"device %s has %d quarantined payloads (store.quarantine_per_device); release or discard some",
-				q.Device, s.cfg.QuarantinePerDevice)
+				"device %s has %d undecided payloads in quarantine (store.quarantine_per_device); release or discard some",
+				q.Device, s.quarantine[q.Device])
 		}
+		adds[q.Device]++
 		fresh = append(fresh, q)
 	}
-	c.Quarantine = fresh
+	for device, n := range adds {
+		s.quarantine[device] += n
+	}
+	c.Quarantine = append(c.Quarantine[:0], fresh...)
 	return nil
 }
 
@@ -119,19 +131,13 @@ func (s *Store) resolve(txn *badger.Txn, r *steps.Resolution) error {
 		return steps.Errorf("decide on quarantined payload", steps.Conflict,
 			"%s was %s by %s already", r.ID, state, record.DecidedBy)
 	}
+	s.quarantine[record.Device]--
 	d := &r.Decision
 	record.State, record.DecidedAt, record.DecidedBy, record.Why = uint8(d.State), d.At, d.By, d.Reason
 	if err := setRecord(txn, r.ID, record); err != nil {
 		return steps.E("decide on quarantined payload", steps.Internal, err)
 	}
 	return nil
-}
-
-// countQuarantine keeps the number of entries by device. The caller holds mu.
-func (s *Store) countQuarantine(c *steps.Commit) {
-	for i := range c.Quarantine {
-		s.quarantine[c.Quarantine[i].Device]++
-	}
 }
 
 // Resolve closes a quarantined payload without adding anything. Kinds: NotFound, Conflict.
@@ -214,14 +220,16 @@ func matches(f *steps.QuarantineFilter, q *steps.QuarantineEntry) bool {
 	return f.Reason == 0 || slices.ContainsFunc(q.Faults, func(x steps.Fault) bool { return x.Reason == f.Reason })
 }
 
-// loadQuarantine counts the entries by device.
+// loadQuarantine counts the undecided entries by device.
 func (s *Store) loadQuarantine(txn *badger.Txn) error {
 	return scan(txn, []byte{prefixQuarantine}, nil, true, func(key, value []byte) error {
 		record, err := parseRecord(steps.QuarantineID(key[1:]), value)
 		if err != nil {
 			return err
 		}
-		s.quarantine[record.Device]++
+		if steps.DecisionState(record.State) == steps.Open {
+			s.quarantine[record.Device]++
+		}
 		return nil
 	})
 }

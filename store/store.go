@@ -37,16 +37,16 @@ type Store struct {
 	checkpoint   *checkpoint
 	checkpointed int64 // unix seconds of the last checkpoint's begin
 	group        []*op
+	quarantine   map[steps.DeviceID]int // undecided entries by device
 	commits      [][]byte
 	frame        []byte
 
-	mu         sync.RWMutex // guards all below; written by the committer only
-	head       map[steps.ParticipantDay]*headDay
-	dirty      map[steps.ParticipantDay]dirtyState
-	markSeq    uint64
-	contacts   map[steps.DeviceID]*contactState
-	quarantine map[steps.DeviceID]int // entries by device
-	rescoring  bool
+	mu        sync.RWMutex // guards all below; written by the committer only
+	head      map[steps.ParticipantDay]*headDay
+	dirty     map[steps.ParticipantDay]dirtyState
+	markSeq   uint64
+	contacts  map[steps.DeviceID]*contactState
+	rescoring bool
 
 	// What a checkpoint has to write: the days and devices whose unflushed flag is set.
 	unflushedDays     []steps.ParticipantDay
@@ -114,7 +114,6 @@ func (s *Store) Append(ctx context.Context, c *steps.Commit, done func(error)) e
 	o.size = len(o.encoded)
 	if len(c.Quarantine) > 0 || c.Resolve != nil {
 		o.write = func(txn *badger.Txn) error { return s.writeQuarantine(txn, c) }
-		o.after = func() { s.countQuarantine(c) }
 		for i := range c.Quarantine {
 			o.size += len(c.Quarantine[i].Raw) + quarantineOverhead
 		}

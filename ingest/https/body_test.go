@@ -195,45 +195,48 @@ func frame(descriptor, window byte, content string) []byte {
 	return append(b, content...)
 }
 
-func TestCorruptStreams(t *testing.T) {
-	text := []byte(strings.Repeat("steps steps steps ", 50))
-	zipped, zstandard := gz(t, text), zst(t, text)
+type corruptStream struct {
+	name, coding string
+	body         []byte
+	detail       string
+	status       int
+}
+
+func corruptStreams(zipped, zstandard, text []byte) []corruptStream {
 	flip := func(b []byte, i int) []byte {
 		b = bytes.Clone(b)
-		if i < 0 {
-			i += len(b)
-		}
-		b[i] ^= 0xff
+		b[len(b)-i] ^= 0xff
 		return b
 	}
 	sized := binary.LittleEndian.AppendUint64([]byte{0x28, 0xb5, 0x2f, 0xfd, 0xe0}, 1<<40) // claims a TiB
-	for _, c := range []struct {
-		name, coding string
-		body         []byte
-		detail       string
-		status       int
-	}{
+	return []corruptStream{
 		{"gzip empty", "gzip", nil, "is empty", 400},
 		{"gzip none", "gzip", text, "gzip", 400},
 		{"gzip header cut", "gzip", zipped[:7], "gzip", 400},
 		{"gzip data cut", "gzip", zipped[:20], "unexpected EOF", 400},
 		{"gzip trailer cut", "gzip", zipped[:len(zipped)-1], "unexpected EOF", 400},
-		{"gzip checksum", "gzip", flip(zipped, -6), "checksum", 400},
-		{"gzip length", "gzip", flip(zipped, -1), "checksum", 400},
+		{"gzip checksum", "gzip", flip(zipped, 6), "checksum", 400},
+		{"gzip length", "gzip", flip(zipped, 1), "checksum", 400},
 		{"gzip garbage behind", "gzip", append(bytes.Clone(zipped), "garbage behind it"...), "header", 400},
 		{"gzip zeros behind", "gzip", append(bytes.Clone(zipped), make([]byte, 32)...), "header", 400},
 		{"gzip a byte behind", "gzip", append(bytes.Clone(zipped), 0x1f), "gzip", 400},
 		{"zstd empty", "zstd", nil, "is empty", 400},
 		{"zstd none", "zstd", text, "magic", 400},
 		{"zstd cut", "zstd", zstandard[:len(zstandard)-5], "EOF", 400},
-		{"zstd checksum", "zstd", flip(zstandard, -1), "CRC", 400},
+		{"zstd checksum", "zstd", flip(zstandard, 1), "CRC", 400},
 		{"zstd garbage behind", "zstd", append(bytes.Clone(zstandard), "garbage"...), "magic", 400},
 		{"zstd window of 8 MiB", "zstd", frame(0, 13<<3, "x"), "", 200},
 		{"zstd window of 16 MiB", "zstd", frame(0, 14<<3, "x"), "window is larger than 8 MiB", 400},
 		{"zstd window of 1 TiB", "zstd", frame(0, 30<<3, "x"), "window is larger than 8 MiB", 400},
 		{"zstd unknown dictionary", "zstd", frame(1, 7, "x"), "zstd", 400},
 		{"zstd claims 1 TiB", "zstd", append(sized, 1, 0, 0), "", 413},
-	} {
+	}
+}
+
+func TestCorruptStreams(t *testing.T) {
+	text := []byte(strings.Repeat("steps steps steps ", 50))
+	zipped, zstandard := gz(t, text), zst(t, text)
+	for _, c := range corruptStreams(zipped, zstandard, text) {
 		t.Run(c.name, func(t *testing.T) {
 			gw := &fakeGateway{}
 			s, _ := newServer(t, testConfig(), gw, nil)

@@ -32,6 +32,7 @@ type Config struct {
 const (
 	readHeaderTimeout = 10 * time.Second // also the TLS handshake's
 	writeSlack        = 10 * time.Second // for the answer itself, on top of everything it may wait for
+	lingerTime        = 500 * time.Millisecond
 	maxHeaderBytes    = 16 << 10
 	maxStreams        = 64 // concurrent HTTP/2 requests of one connection
 )

@@ -140,8 +140,12 @@ func TestCurl(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestCurlWithoutTrustOrCredential(t *testing.T) {
+	c := newCurl(t, &fakeGateway{}, fakeDays(noDays))
 	t.Run("without the CA", func(t *testing.T) {
-		err := exec.CommandContext(t.Context(), c.path, "--silent", "--user", user, c.server.url+"/v1/days").Run()
+		err := exec.CommandContext(t.Context(), c.path, "--silent", "--user", testDevice+":"+testSecret, c.server.url+"/v1/days").Run()
 		var exit *exec.ExitError
 		if !errors.As(err, &exit) || exit.ExitCode() != 60 {
 			t.Errorf("curl: %v, want exit status 60, peer certificate cannot be authenticated", err)

@@ -2,6 +2,7 @@ package https
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -47,6 +48,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		if cut {
 			panic(http.ErrAbortHandler)
 		}
+		x.linger()
 	}()
 	switch r.URL.Path {
 	case "/v1/uploads":
@@ -212,6 +214,19 @@ func (x *exchange) reply(status int, contentType string, body []byte) {
 	x.w.WriteHeader(status)
 	if len(body) > 0 && x.r.Method != http.MethodHead {
 		_, _ = x.w.Write(body) // a client that left sends again
+	}
+}
+
+// linger lets an HTTP/2 client whose body was refused unread take the answer before net/http resets
+// the stream. A client must not discard the answer for that reset (RFC 9113 section 8.1), but clients
+// in the field do (curl 7.88 fails with "transfer closed"). HTTP/1 lingers in net/http, as long.
+func (x *exchange) linger() {
+	if x.whole || x.code < http.StatusBadRequest || x.r.ContentLength == 0 || x.r.ProtoMajor != 2 {
+		return
+	}
+	c := http.NewResponseController(x.w)
+	if c.Flush() == nil && c.SetReadDeadline(time.Now().Add(lingerTime)) == nil {
+		_, _ = io.Copy(io.Discard, x.r.Body)
 	}
 }
 

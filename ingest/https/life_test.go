@@ -487,3 +487,23 @@ func TestSlowBodyOverHTTP2(t *testing.T) {
 	}
 	checkProblem(t, w, 408, "/problems/slow", "2s")
 }
+
+// TestRefusalOverHTTP2ComesBeforeTheBody never sends the body.
+func TestRefusalOverHTTP2ComesBeforeTheBody(t *testing.T) {
+	v := serveTLS(t, testConfig(), &fakeGateway{}, nil)
+	body, feed := io.Pipe()
+	defer feed.Close()
+	r, err := http.NewRequest(http.MethodPost, v.url+"/v1/uploads", body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	w, err := v.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkProblem(t, w, 401, "/problems/unauthorized")
+	if d := time.Since(start); d > 20*time.Second {
+		t.Errorf("answered after %v", d)
+	}
+}
