@@ -8,29 +8,14 @@ import (
 	"net/http"
 	"strings"
 
+	"ayumi/problem"
 	"ayumi/registry"
 	"ayumi/steps"
 )
 
-const typeProblem = "application/problem+json"
-
-// kindProblems is the table from an error's kind to HTTP.
-var kindProblems = [...]struct {
-	uri, title string
-	status     int
-}{
-	steps.Internal:     {"/problems/internal", "The gateway failed", http.StatusInternalServerError},
-	steps.Invalid:      {"/problems/invalid", "The request is wrong", http.StatusBadRequest},
-	steps.Unauthorized: {"/problems/unauthorized", "The credential is not accepted", http.StatusUnauthorized},
-	steps.NotFound:     {"/problems/not-found", "There is no such thing", http.StatusNotFound},
-	steps.Conflict:     {"/problems/conflict", "The request contradicts what exists", http.StatusConflict},
-	steps.Overload:     {"/problems/overload", "Too much at once", http.StatusTooManyRequests},
-	steps.Unavailable:  {"/problems/unavailable", "The gateway cannot do it now", http.StatusServiceUnavailable},
-}
-
-// problem is an RFC 9457 problem document. Op and Rows are extension members (section 3.2): with
+// document is an RFC 9457 problem document. Op and Rows are extension members (section 3.2): with
 // them the client builds the same error that the server had.
-type problem struct {
+type document struct {
 	Type   string              `json:"type"`
 	Title  string              `json:"title"`
 	Status int                 `json:"status"`
@@ -41,13 +26,9 @@ type problem struct {
 
 // problemOf maps an error by its kind. The text goes out as it is, Internal ones included: the
 // client is the operator.
-func problemOf(err error) *problem {
-	k := steps.KindOf(err)
-	if int(k) >= len(kindProblems) {
-		k = steps.Internal
-	}
-	row := kindProblems[k]
-	p := &problem{Type: row.uri, Title: row.title, Status: row.status, Detail: err.Error()}
+func problemOf(err error) *document {
+	t := problem.Of(steps.KindOf(err))
+	p := &document{Type: t.URI, Title: t.Title, Status: t.Status, Detail: err.Error()}
 	var e *steps.Error
 	if errors.As(err, &e) && strings.HasPrefix(p.Detail, opPrefix(e.Op)) {
 		p.Op = e.Op
@@ -59,13 +40,7 @@ func problemOf(err error) *problem {
 func opPrefix(op string) string { return "cannot " + op + ": " }
 
 // err builds the error that the problem was made of.
-func (p *problem) err() error {
-	kind := steps.Internal
-	for k, row := range kindProblems {
-		if row.uri == p.Type {
-			kind = steps.Kind(k)
-		}
-	}
+func (p *document) err() error {
 	c := &remoteCause{text: strings.TrimPrefix(p.Detail, opPrefix(p.Op))}
 	if p.Rows != nil {
 		c.err = p.Rows
@@ -74,7 +49,7 @@ func (p *problem) err() error {
 	if op == "" {
 		op = "carry out the request"
 	}
-	return steps.E(op, kind, c)
+	return steps.E(op, problem.Kind(p.Type), c)
 }
 
 // remoteCause is the cause that the server told.
@@ -95,8 +70,8 @@ func answerError(resp *http.Response) error {
 	if err != nil {
 		return brokenOff("read answer", err)
 	}
-	var p problem
-	if strings.HasPrefix(resp.Header.Get("Content-Type"), typeProblem) && json.Unmarshal(body, &p) == nil {
+	var p document
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), problem.MediaType) && json.Unmarshal(body, &p) == nil {
 		return p.err()
 	}
 	return steps.E("carry out the request", steps.Internal,

@@ -23,7 +23,7 @@ const (
 type outcome struct {
 	End bool `json:"end,omitempty"`
 	registry.ProvisionSummary
-	Error *problem `json:"error,omitempty"`
+	Error *document `json:"error,omitempty"`
 }
 
 // provision hands out the secrets of every chunk as soon as it is durable, so that a failure in

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"ayumi/problem"
 	"ayumi/registry"
 	"ayumi/steps"
 )
@@ -170,7 +171,7 @@ func (s *Server) handle(pattern string, h func(http.ResponseWriter, *http.Reques
 			s.cfg.Logger.Error("admin request failed", "route", pattern, "error", err)
 		}
 		p := problemOf(err)
-		w.Header().Set("Content-Type", typeProblem)
+		w.Header().Set("Content-Type", problem.MediaType)
 		s.write(w, p.Status, p)
 	}
 }

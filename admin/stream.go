@@ -3,11 +3,14 @@ package admin
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net/http"
+	"syscall"
 
 	"ayumi/steps"
 )
@@ -20,9 +23,9 @@ const (
 
 // lastLine ends a stream, one way or the other.
 type lastLine struct {
-	End   bool     `json:"end,omitempty"`
-	Count int      `json:"count,omitempty"` // rows before this line
-	Error *problem `json:"error,omitempty"`
+	End   bool      `json:"end,omitempty"`
+	Count int       `json:"count,omitempty"` // rows before this line
+	Error *document `json:"error,omitempty"`
 }
 
 // The two ways in which a last line begins, and no row does.
@@ -69,7 +72,11 @@ func (st *stream) end(err error) error {
 	last := lastLine{End: true, Count: st.n}
 	if err != nil {
 		last = lastLine{Error: problemOf(err)}
-		st.s.cfg.Logger.Warn("listing stopped", "rows", st.n, "kind", steps.KindOf(err).String())
+		level := slog.LevelWarn
+		if errors.Is(err, syscall.EPIPE) || errors.Is(err, context.Canceled) {
+			level = slog.LevelDebug // the client has seen enough
+		}
+		st.s.cfg.Logger.Log(context.Background(), level, "listing stopped", "rows", st.n, "kind", steps.KindOf(err).String())
 	}
 	if err := st.enc.Encode(last); err != nil {
 		panic("admin: a last line cannot be marshalled: " + err.Error())

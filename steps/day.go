@@ -105,10 +105,12 @@ type DayRange struct{ From, Until Day }
 // Contains reports whether d lies in r.
 func (r DayRange) Contains(d Day) bool { return d >= r.From && (r.Until == 0 || d <= r.Until) }
 
-// Overlaps reports whether r and o share a day.
+// Overlaps reports whether r and o share a day. A range that ends before it begins has none.
 func (r DayRange) Overlaps(o DayRange) bool {
-	return (r.Until == 0 || o.From <= r.Until) && (o.Until == 0 || r.From <= o.Until)
+	return !r.empty() && !o.empty() && (r.Until == 0 || o.From <= r.Until) && (o.Until == 0 || r.From <= o.Until)
 }
+
+func (r DayRange) empty() bool { return r.Until != 0 && r.Until < r.From }
 
 // String returns "FROM..UNTIL", UNTIL empty when open.
 func (r DayRange) String() string {

@@ -133,7 +133,7 @@ func (h *HTTPS) Post(ctx context.Context, body []byte, enc steps.Encoding, bundl
 		_ = resp.Body.Close()
 	}()
 	if resp.StatusCode != http.StatusOK {
-		return nil, problem(op, resp)
+		return nil, problemError(op, resp)
 	}
 	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxReceipt+1))
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"time"
 
+	"ayumi/problem"
 	"ayumi/steps"
 )
 
@@ -57,10 +58,10 @@ func (p *Problem) kind() steps.Kind {
 	return steps.Invalid
 }
 
-func problem(op string, resp *http.Response) error {
+func problemError(op string, resp *http.Response) error {
 	p := &Problem{}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
-	if err == nil && (media == "application/problem+json" || media == typeJSON) {
+	if err == nil && (media == problem.MediaType || media == typeJSON) {
 		// A document that cannot be read says no more than the status does.
 		if json.NewDecoder(io.LimitReader(resp.Body, maxProblem)).Decode(p) != nil {
 			p = &Problem{}

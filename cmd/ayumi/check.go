@@ -49,7 +49,7 @@ func checkStoreCommand() *cobra.Command {
 			"  ayumi check-store --data-dir /var/lib/ayumi --output json",
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			format, err := parseFormat(output, formatTable, formatJSON)
+			format, err := parseFormat(output, oneFormats)
 			if err != nil {
 				return err
 			}
@@ -67,7 +67,7 @@ func checkStoreCommand() *cobra.Command {
 		},
 	}
 	dataDirFlag(cmd, &dir)
-	outputFlag(cmd, &output, "table|json")
+	outputFlag(cmd, &output, oneFormats)
 	cmd.Flags().BoolVar(&acceptLoss, "accept-loss", false,
 		"open a store that lost acknowledged uploads, so that it can be served again; restore a backup instead if there is one")
 	return cmd

@@ -30,6 +30,37 @@ func clientCommand(cmd *cobra.Command, run func(ctx context.Context, c *admin.Cl
 	return cmd
 }
 
+// printCommand is a clientCommand that prints data in one of the formats.
+func printCommand(cmd *cobra.Command, formats []format, run func(ctx context.Context, c *admin.Client, args []string, f format) error) *cobra.Command {
+	var output string
+	outputFlag(cmd, &output, formats)
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
+		f, err := parseFormat(output, formats)
+		if err != nil {
+			return err
+		}
+		return run(ctx, c, args, f)
+	})
+}
+
+// The formats of one thing and of a list.
+var (
+	oneFormats  = []format{formatTable, formatJSON}
+	listFormats = []format{formatTable, formatJSON, formatCSV}
+)
+
+// printList prints rows of named columns as each yields them.
+func printList(cmd *cobra.Command, f format, columns []string, each func(row func(cells ...any) error) error) error {
+	out, err := newRows(cmd.OutOrStdout(), f, columns...)
+	if err != nil {
+		return err
+	}
+	if err := each(out.row); err != nil {
+		return err
+	}
+	return out.end()
+}
+
 // group is a verb that only has verbs below it.
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{

@@ -11,7 +11,6 @@ import (
 
 func daysCommand() *cobra.Command {
 	var which rangeFlags
-	var output string
 	cmd := &cobra.Command{
 		Use:   "days",
 		Short: "Print the steps and points of each participant's days",
@@ -20,25 +19,14 @@ func daysCommand() *cobra.Command {
 		Args: exactArgs(),
 	}
 	which.add(cmd)
-	outputFlag(cmd, &output, "table|json|csv")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, _ []string) error {
+	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
 		r, p, err := which.parse()
 		if err != nil {
 			return err
 		}
-		f, err := parseFormat(output, formatTable, formatJSON, formatCSV)
-		if err != nil {
-			return err
-		}
-		out, err := newRows(cmd.OutOrStdout(), f, "participant", "day", "steps", "points")
-		if err != nil {
-			return err
-		}
-		err = c.EachDay(ctx, r, p, func(a steps.Award) error { return out.row(a.Participant, a.Day, a.Steps, a.Points) })
-		if err != nil {
-			return err
-		}
-		return out.end()
+		return printList(cmd, f, []string{"participant", "day", "steps", "points"}, func(row func(...any) error) error {
+			return c.EachDay(ctx, r, p, func(a steps.Award) error { return row(a.Participant, a.Day, a.Steps, a.Points) })
+		})
 	})
 }
 
@@ -51,7 +39,6 @@ type balance struct {
 
 func pointsCommand() *cobra.Command {
 	var which rangeFlags
-	var output string
 	cmd := &cobra.Command{
 		Use:     "points",
 		Short:   "Print each participant's points over a range of days",
@@ -59,13 +46,8 @@ func pointsCommand() *cobra.Command {
 		Args:    exactArgs(),
 	}
 	which.add(cmd)
-	outputFlag(cmd, &output, "table|json|csv")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, _ []string) error {
+	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
 		r, p, err := which.parse()
-		if err != nil {
-			return err
-		}
-		f, err := parseFormat(output, formatTable, formatJSON, formatCSV)
 		if err != nil {
 			return err
 		}
@@ -73,17 +55,15 @@ func pointsCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		out, err := newRows(cmd.OutOrStdout(), f, "participant", "days", "steps", "points")
-		if err != nil {
-			return err
-		}
-		for _, id := range sortedKeys(sums) {
-			b := sums[id]
-			if err := out.row(id, b.days, b.steps, b.points); err != nil {
-				return err
+		return printList(cmd, f, []string{"participant", "days", "steps", "points"}, func(row func(...any) error) error {
+			for _, id := range sortedKeys(sums) {
+				b := sums[id]
+				if err := row(id, b.days, b.steps, b.points); err != nil {
+					return err
+				}
 			}
-		}
-		return out.end()
+			return nil
+		})
 	})
 }
 

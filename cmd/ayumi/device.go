@@ -62,19 +62,13 @@ func printSecret(cmd *cobra.Command, cred admin.Credential) error {
 }
 
 func deviceShow() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show a device: bindings, last contact, battery",
 		Example: "  ayumi device show --data-dir DIR watch-17",
 		Args:    exactArgs("ID"),
 	}
-	outputFlag(cmd, &output, "table|json")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
-		f, err := parseFormat(output, formatTable, formatJSON)
-		if err != nil {
-			return err
-		}
+	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
 		d, err := c.Device(ctx, steps.DeviceID(args[0]))
 		if err != nil {
 			return err
@@ -96,34 +90,22 @@ func deviceShow() *cobra.Command {
 }
 
 func deviceList() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List all devices with their last contact",
 		Example: "  ayumi device list --data-dir DIR --output csv",
 		Args:    exactArgs(),
 	}
-	outputFlag(cmd, &output, "table|json|csv")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, _ []string) error {
-		f, err := parseFormat(output, formatTable, formatJSON, formatCSV)
-		if err != nil {
-			return err
-		}
-		out, err := newRows(cmd.OutOrStdout(), f, "device", "kind", "participant", "revoked", "last_seen", "uploads")
-		if err != nil {
-			return err
-		}
-		err = c.EachDevice(ctx, func(d admin.Device) error {
-			seen, uploads := "-", uint64(0)
-			if d.Contact != nil {
-				seen, uploads = localTime(d.Contact.ReceivedAt), d.Contact.Uploads
-			}
-			return out.row(d.ID, d.Kind.String(), d.Participant, d.Revoked, seen, uploads)
+	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
+		return printList(cmd, f, []string{"device", "kind", "participant", "revoked", "last_seen", "uploads"}, func(row func(...any) error) error {
+			return c.EachDevice(ctx, func(d admin.Device) error {
+				seen, uploads := "-", uint64(0)
+				if d.Contact != nil {
+					seen, uploads = localTime(d.Contact.ReceivedAt), d.Contact.Uploads
+				}
+				return row(d.ID, d.Kind.String(), d.Participant, d.Revoked, seen, uploads)
+			})
 		})
-		if err != nil {
-			return err
-		}
-		return out.end()
 	})
 }
 

@@ -150,7 +150,7 @@ func (g *gateway) listen() (err error) {
 	}{
 		{"mqtt.listen", g.cfg.MQTT.Listen, &g.ports.mqtt, nil},
 		{"mqtt.listen_tls", g.cfg.MQTT.ListenTLS, &g.ports.mqttTLS, g.cert.TLS},
-		{"https.listen", g.cfg.HTTPS.Listen, &g.ports.https, httpTLS(g.cert.TLS)},
+		{"https.listen", g.cfg.HTTPS.Listen, &g.ports.https, nil},
 		{"metrics.listen", g.cfg.Metrics.Listen, &g.ports.metrics, nil},
 	} {
 		if p.addr == "" {
@@ -165,14 +165,10 @@ func (g *gateway) listen() (err error) {
 		}
 		*p.to = l
 	}
+	if g.ports.https != nil {
+		g.ports.https = https.NewTLSListener(g.ports.https, g.cert.TLS)
+	}
 	return nil
-}
-
-// httpTLS offers HTTP/2 beside HTTP/1.1.
-func httpTLS(c *tls.Config) *tls.Config {
-	c = c.Clone()
-	c.NextProtos = []string{"h2", "http/1.1"}
-	return c
 }
 
 func (g *gateway) certificate() (*pki.Bundle, error) {
@@ -180,6 +176,25 @@ func (g *gateway) certificate() (*pki.Bundle, error) {
 		return pki.LoadFiles(g.cfg.TLS.CertFile, g.cfg.TLS.KeyFile)
 	}
 	return pki.Load(filepath.Join(g.dir, "tls"), g.cfg.TLS.Hosts, g.clock, rand.Reader)
+}
+
+// renewEvery is how often the certificate is looked at.
+const renewEvery = 12 * time.Hour
+
+// renewCertificate takes up a certificate that was renewed, by us or on disk, without a restart.
+func (g *gateway) renewCertificate(ctx context.Context) error {
+	tick := time.NewTicker(renewEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			if err := g.cert.Reload(); err != nil {
+				g.log.Error("cannot renew the certificate; the old one stays", "until", g.cert.NotAfter(), "err", err)
+			}
+		}
+	}
 }
 
 // listenerStop bounds how long the listeners may take to say goodbye. Together with the store's own
@@ -216,6 +231,7 @@ func (g *gateway) Run(ctx context.Context) error {
 		}
 	}
 	administration := newStage(g.admin.Run)
+	renewal := newStage(g.renewCertificate)
 	g.monitor.ready.Store(true)
 
 	var cause error
@@ -227,7 +243,7 @@ func (g *gateway) Run(ctx context.Context) error {
 	}
 	g.monitor.ready.Store(false)
 	g.log.Info("stopping")
-	err := errors.Join(cause, g.stopListeners(), administration.stop(), engine.stop(), committer.stop())
+	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(), engine.stop(), committer.stop())
 	return errors.Join(err, serving.Wait())
 }
 

@@ -21,11 +21,11 @@ const (
 	formatCSV   format = "csv"
 )
 
-func outputFlag(cmd *cobra.Command, to *string, choices string) {
-	cmd.Flags().StringVar(to, "output", string(formatTable), "print as `FORMAT`: "+choices)
+func outputFlag(cmd *cobra.Command, to *string, formats []format) {
+	cmd.Flags().StringVar(to, "output", string(formatTable), fmt.Sprintf("print as `FORMAT`, one of %v", formats))
 }
 
-func parseFormat(s string, allowed ...format) (format, error) {
+func parseFormat(s string, allowed []format) (format, error) {
 	if slices.Contains(allowed, format(s)) {
 		return format(s), nil
 	}

@@ -55,19 +55,13 @@ func participantBorn() *cobra.Command {
 }
 
 func participantShow() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show a participant and the devices bound to them",
 		Example: "  ayumi participant show --data-dir DIR p-0001",
 		Args:    exactArgs("ID"),
 	}
-	outputFlag(cmd, &output, "table|json")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
-		f, err := parseFormat(output, formatTable, formatJSON)
-		if err != nil {
-			return err
-		}
+	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
 		p, err := c.Participant(ctx, steps.ParticipantID(args[0]))
 		if err != nil {
 			return err
@@ -94,27 +88,15 @@ func printBindings(cmd *cobra.Command, bindings []admin.Binding) error {
 }
 
 func participantList() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:     "list",
 		Short:   "List all participants",
 		Example: "  ayumi participant list --data-dir DIR --output csv",
 		Args:    exactArgs(),
 	}
-	outputFlag(cmd, &output, "table|json|csv")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, _ []string) error {
-		f, err := parseFormat(output, formatTable, formatJSON, formatCSV)
-		if err != nil {
-			return err
-		}
-		out, err := newRows(cmd.OutOrStdout(), f, "participant", "born", "since")
-		if err != nil {
-			return err
-		}
-		err = c.EachParticipant(ctx, func(p admin.Participant) error { return out.row(p.ID, orDash(p.Born), p.Since) })
-		if err != nil {
-			return err
-		}
-		return out.end()
+	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
+		return printList(cmd, f, []string{"participant", "born", "since"}, func(row func(...any) error) error {
+			return c.EachParticipant(ctx, func(p admin.Participant) error { return row(p.ID, orDash(p.Born), p.Since) })
+		})
 	})
 }

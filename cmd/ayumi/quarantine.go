@@ -21,7 +21,7 @@ func quarantineCommand() *cobra.Command {
 }
 
 func quarantineList() *cobra.Command {
-	var device, reason, state, output string
+	var device, reason, state string
 	var limit int
 	cmd := &cobra.Command{
 		Use:   "list",
@@ -34,32 +34,21 @@ func quarantineList() *cobra.Command {
 	cmd.Flags().StringVar(&reason, "reason", "", "only this `REASON`, such as future or unbound")
 	cmd.Flags().StringVar(&state, "state", "open", "`STATE`: open, released, discarded or all")
 	cmd.Flags().IntVar(&limit, "limit", 0, "at most `N` entries; 0 is all")
-	outputFlag(cmd, &output, "table|json|csv")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, _ []string) error {
-		f, err := parseFormat(output, formatTable, formatJSON, formatCSV)
-		if err != nil {
-			return err
-		}
+	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
 		filter, err := quarantineFilter(device, reason, state, limit)
 		if err != nil {
 			return err
 		}
-		out, err := newRows(cmd.OutOrStdout(), f, "id", "received_at", "device", "transport", "state", "series", "reason", "detail")
-		if err != nil {
-			return err
-		}
-		err = c.EachQuarantined(ctx, filter, func(q *admin.QuarantineEntry) error {
-			for _, x := range q.Faults {
-				if err := out.row(q.ID, localTime(q.ReceivedAt), q.Device, q.Transport, q.State, x.Series, x.Reason, x.Detail); err != nil {
-					return err
+		return printList(cmd, f, []string{"id", "received_at", "device", "transport", "state", "series", "reason", "detail"}, func(row func(...any) error) error {
+			return c.EachQuarantined(ctx, filter, func(q *admin.QuarantineEntry) error {
+				for _, x := range q.Faults {
+					if err := row(q.ID, localTime(q.ReceivedAt), q.Device, q.Transport, q.State, x.Series, x.Reason, x.Detail); err != nil {
+						return err
+					}
 				}
-			}
-			return nil
+				return nil
+			})
 		})
-		if err != nil {
-			return err
-		}
-		return out.end()
 	})
 }
 
@@ -85,19 +74,13 @@ func quarantineFilter(device, reason, state string, limit int) (steps.Quarantine
 }
 
 func quarantineShow() *cobra.Command {
-	var output string
 	cmd := &cobra.Command{
 		Use:     "show ID",
 		Short:   "Show one quarantined payload with its bytes",
 		Example: "  ayumi quarantine show --data-dir DIR 5f0c…",
 		Args:    exactArgs("ID"),
 	}
-	outputFlag(cmd, &output, "table|json")
-	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
-		f, err := parseFormat(output, formatTable, formatJSON)
-		if err != nil {
-			return err
-		}
+	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
 		q, err := c.Quarantined(ctx, steps.QuarantineID(args[0]))
 		if err != nil {
 			return err

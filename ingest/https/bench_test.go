@@ -127,7 +127,7 @@ func run(b *testing.B, s *Server, overTLS bool, request []byte) {
 		}
 	})
 	b.StopTimer()
-	// Processor time of both ends. Unlike ns/op it says the same on a busy machine.
+	// Processor time of both ends. Unlike ns/op it changes little when other work shares the processors.
 	b.ReportMetric(float64(cpuTime(b)-cpu)/float64(b.N), "cpu-ns/op")
 	if err := s.Shutdown(context.Background()); err != nil {
 		b.Error(err)

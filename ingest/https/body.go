@@ -172,7 +172,7 @@ func noEOF(err error) error {
 }
 
 // readBody reads and decompresses the request's body. The caller puts the buffer back.
-func (x *exchange) readBody(kind coding) (*buffer, *problem) {
+func (x *exchange) readBody(kind coding) (*buffer, *document) {
 	limit := x.s.codec.wireLimit(kind)
 	if x.r.ContentLength > limit {
 		return nil, x.s.tooLarge()
@@ -207,7 +207,7 @@ func (x *exchange) readBody(kind coding) (*buffer, *problem) {
 }
 
 // readProblem says why the body could not be read. When the client left it does not return.
-func (x *exchange) readProblem(err error) *problem {
+func (x *exchange) readProblem(err error) *document {
 	var tooLarge *http.MaxBytesError
 	var network net.Error
 	switch {
@@ -223,6 +223,6 @@ func (x *exchange) readProblem(err error) *problem {
 	return newProblem(problemBody, "the body's transfer coding is broken; send it again")
 }
 
-func (s *Server) tooLarge() *problem {
+func (s *Server) tooLarge() *document {
 	return newProblem(problemTooLarge, fmt.Sprintf("the body may hold %d bytes after decompression; split it into smaller uploads", s.cfg.MaxBodyBytes))
 }

@@ -36,7 +36,7 @@ func FuzzUpload(f *testing.F) {
 		r.Header["Content-Encoding"] = []string{coding}
 		w := answer(h, r)
 		if w.StatusCode != http.StatusOK {
-			var p problem
+			var p document
 			if err := json.NewDecoder(w.Body).Decode(&p); err != nil || p.Status != w.StatusCode || p.Type == "" || p.Detail == "" {
 				t.Fatalf("problem %+v, %v, status %d", p, err, w.StatusCode)
 			}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ayumi/problem"
 	"ayumi/steps"
 )
 
@@ -58,7 +59,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		x.route = routeDays
 		x.dispatch("GET, HEAD, OPTIONS", x.ownDays, r.Method == http.MethodGet || r.Method == http.MethodHead)
 	default:
-		x.problem(newProblem(problemNotFound, "nothing is at this path; send uploads by POST to /v1/uploads, read your days by GET from /v1/days"))
+		x.problem(newProblem(problem.Of(steps.NotFound), "nothing is at this path; send uploads by POST to /v1/uploads, read your days by GET from /v1/days"))
 	}
 }
 
@@ -179,7 +180,7 @@ func (x *exchange) fail(err error) {
 }
 
 // problem answers with a problem document.
-func (x *exchange) problem(p *problem) {
+func (x *exchange) problem(p *document) {
 	h := x.w.Header()
 	for _, f := range p.header {
 		h.Set(f[0], f[1])

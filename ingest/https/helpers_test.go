@@ -176,7 +176,7 @@ func readAll(t *testing.T, r *http.Response) string {
 }
 
 // checkProblem validates a problem document field by field and returns it.
-func checkProblem(t *testing.T, r *http.Response, status int, uri string, detail ...string) problem {
+func checkProblem(t *testing.T, r *http.Response, status int, uri string, detail ...string) document {
 	t.Helper()
 	body := readAll(t, r)
 	if r.StatusCode != status {
@@ -196,7 +196,7 @@ func checkProblem(t *testing.T, r *http.Response, status int, uri string, detail
 	if got := r.Header.Get("WWW-Authenticate"); (got == `Basic realm="ayumi"`) != (status == 401) {
 		t.Errorf("WWW-Authenticate: %q with status %d", got, status)
 	}
-	var p problem
+	var p document
 	d := json.NewDecoder(strings.NewReader(body))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&p); err != nil {

@@ -36,7 +36,7 @@ type form struct {
 
 // negotiate reads Content-Type and Content-Encoding. It returns a problem with status 415 that names
 // what is accepted, in its detail and in an Accept or Accept-Encoding field (RFC 9110 section 15.5.16).
-func negotiate(h http.Header) (form, *problem) {
+func negotiate(h http.Header) (form, *document) {
 	var f form
 	types := h["Content-Type"]
 	if len(types) != 1 || !f.setType(types[0]) {

@@ -28,7 +28,7 @@ type pending struct {
 	done     chan struct{} // closed once the outcome below is set
 
 	err     error
-	refusal *problem
+	refusal *document
 	receipt *buffer
 }
 
@@ -74,7 +74,7 @@ func (p *pending) wait(ctx context.Context) bool {
 
 // refusalOf returns the problem to answer with when nothing of the payload could be decoded, else
 // nil. Other reasons are answered with the receipt.
-func refusalOf(r *steps.Receipt) *problem {
+func refusalOf(r *steps.Receipt) *document {
 	if len(r.Uploads) == 0 {
 		return nil
 	}
