@@ -40,11 +40,16 @@ type People interface {
 // EngineConfig says how days are scored.
 type EngineConfig struct {
 	Rules *RuleBook
-	Batch int // most days scored and stored together; 0 is DefaultBatch
+	Batch int           // most days scored and stored together; 0 is DefaultBatch
+	Every time.Duration // least time between passes that nobody waits for; 0 is DefaultEvery
 }
 
 // DefaultBatch is the Batch of an EngineConfig that gives none.
 const DefaultBatch = 4096
+
+// DefaultEvery is the Every of an EngineConfig that gives none. Under a steady stream every device's
+// day changes with every upload; scoring it a few times a second is enough.
+const DefaultEvery = 250 * time.Millisecond
 
 // The waits between attempts while the store is overloaded or unavailable double from the first
 // to the last.
@@ -57,6 +62,7 @@ const (
 type Engine struct {
 	rules   *RuleBook
 	batch   int
+	every   time.Duration
 	days    Days
 	people  People
 	log     *slog.Logger
@@ -81,12 +87,18 @@ func NewEngine(cfg EngineConfig, days Days, people People, log *slog.Logger, reg
 	if cfg.Batch == 0 {
 		cfg.Batch = DefaultBatch
 	}
+	if cfg.Every < 0 {
+		return nil, steps.Errorf(op, steps.Invalid, "every is %s; give a positive duration, or 0 for %s", cfg.Every, DefaultEvery)
+	}
+	if cfg.Every == 0 {
+		cfg.Every = DefaultEvery
+	}
 	m, err := newMetrics(reg)
 	if err != nil {
 		return nil, err
 	}
 	return &Engine{
-		rules: cfg.Rules, batch: cfg.Batch, days: days, people: people, log: log, metrics: m,
+		rules: cfg.Rules, batch: cfg.Batch, every: cfg.Every, days: days, people: people, log: log, metrics: m,
 		stopped: make(chan struct{}), tickets: newTickets(),
 	}, nil
 }
@@ -111,16 +123,32 @@ func (e *Engine) run(ctx context.Context) error {
 	if err := e.adopt(ctx); err != nil {
 		return err
 	}
-	changed := e.days.Changed()
+	pause := time.NewTimer(e.every)
+	defer pause.Stop()
 	for {
+		pause.Reset(e.every)
 		if err := e.drain(ctx); err != nil {
 			return err
 		}
+		if err := e.await(ctx, pause.C); err != nil {
+			return err
+		}
+	}
+}
+
+// await returns when somebody waits for points, or when the pause is over and days have changed.
+func (e *Engine) await(ctx context.Context, pause <-chan time.Time) error {
+	var changed <-chan struct{} // nil, and never ready, during the pause
+	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-changed:
 		case <-e.tickets.wake:
+			return nil
+		case <-pause:
+			changed = e.days.Changed()
+		case <-changed:
+			return nil
 		}
 	}
 }

@@ -189,6 +189,32 @@ func TestEngineScoresWhatWasDirtyBefore(t *testing.T) {
 	})
 }
 
+// nextPass lets the bubble's clock reach the engine's next pass.
+func nextPass() {
+	time.Sleep(DefaultEvery)
+	synctest.Wait()
+}
+
+// TestEnginePausesBetweenPasses changes a day a thousand times a second for a second.
+func TestEnginePausesBetweenPasses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t)
+		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
+		for i := range uint64(1000) {
+			m.set(dayOf("p", someDay), i)
+			time.Sleep(time.Millisecond)
+		}
+		nextPass()
+		if got := r.metric(t, "ayumi_points_scored_days_total"); got < 4 || got > 6 {
+			t.Errorf("the day was scored %v times in a second, want about one in %s", got, DefaultEvery)
+		}
+		if got := m.award(dayOf("p", someDay)); got.Steps != 999 {
+			t.Errorf("award is %+v, want that of the last change", got)
+		}
+		r.stop(t)
+	})
+}
+
 func TestEngineWakesOnChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
@@ -196,7 +222,7 @@ func TestEngineWakesOnChange(t *testing.T) {
 		synctest.Wait()
 		for i, want := range []steps.Points{2, 5, 1} { // a correction can lower an award
 			m.set(dayOf("p", someDay), []uint64{4000, 12000, 2500}[i])
-			synctest.Wait()
+			nextPass()
 			if got := m.award(dayOf("p", someDay)); got.Points != want {
 				t.Errorf("award is %+v, want %d points", got, want)
 			}
@@ -228,7 +254,7 @@ func TestEngineChangeWhileScoring(t *testing.T) {
 		m.beforePut = sync.OnceFunc(func() { m.set(dayOf("p", someDay), 8000) })
 		book := mustRules(t, "yokohama")
 		r := newRig(t, m, nil, EngineConfig{Rules: book}).start()
-		synctest.Wait()
+		nextPass()
 		m.check(book, nil)
 		if got := m.award(dayOf("p", someDay)).Points; got != 4 {
 			t.Errorf("the day earned %d, want the 4 of its last total", got)
@@ -368,7 +394,7 @@ func TestEngineReturnsOtherErrors(t *testing.T) {
 func TestNewEngineRefuses(t *testing.T) {
 	m, log, reg := newMemory(t), slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	book := mustRules(t, "yokohama")
-	for _, cfg := range []EngineConfig{{}, {Rules: book, Batch: -1}} {
+	for _, cfg := range []EngineConfig{{}, {Rules: book, Batch: -1}, {Rules: book, Every: -1}} {
 		if _, err := NewEngine(cfg, m, bornMap{}, log, reg); steps.KindOf(err) != steps.Invalid || err == nil {
 			t.Errorf("%+v: error is %v, want invalid", cfg, err)
 		}
