@@ -201,13 +201,13 @@ func fill(day []uint32, known []bool, count uint32) {
 
 // total returns the steps of a day on which the participant wore these devices: the sum of the
 // minutes, each the largest that one of the devices counted.
-func total(devices []deviceCells) uint64 {
-	if len(devices) == 1 && len(devices[0].cells.lanes) == 1 {
-		return sum(devices[0].cells.lanes[0].counts)
+func total(devices []*deviceDay) uint64 {
+	if len(devices) == 1 && len(devices[0].lanes) == 1 {
+		return sum(devices[0].lanes[0].counts)
 	}
 	var minutes []uint32
-	for i := range devices {
-		minutes = devices[i].cells.minutes(minutes)
+	for _, d := range devices {
+		minutes = d.minutes(minutes)
 	}
 	return sum(minutes)
 }
@@ -217,10 +217,4 @@ func sum(counts []uint32) (n uint64) {
 		n += uint64(c)
 	}
 	return n
-}
-
-// deviceCells is one device's part of a participant's day.
-type deviceCells struct {
-	device steps.DeviceID
-	cells  *deviceDay
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -88,7 +89,9 @@ func (s *Store) writeDays(txn *badger.Txn, days []steps.ParticipantDay) ([]steps
 			if !h.devices[i].unflushed {
 				continue
 			}
-			block := appendBlock(nil, h.devices[i].cells)
+			s.block = appendBlock(s.block[:0], h.devices[i].cells)
+			block := bytes.Clone(s.block)
+			h.devices[i].block = block
 			size += len(block)
 			if err := txn.Set(blockKey(pd, h.devices[i].device), block); err != nil {
 				return nil, err
@@ -142,7 +145,7 @@ func (p *checkpointPiece) flushed(s *Store) {
 		h := s.head[pd]
 		h.unflushed = false
 		for i := range h.devices {
-			h.devices[i].unflushed = false
+			h.devices[i].cells, h.devices[i].unflushed = nil, false
 		}
 		if d, ok := s.dirty[pd]; ok {
 			d.persisted = true
@@ -161,12 +164,17 @@ func (p *checkpointPiece) flushed(s *Store) {
 
 // evict drops days that are on disk from memory until the head is within its bound.
 func (s *Store) evict() {
+	if len(s.head) <= s.cfg.HeadDays {
+		return
+	}
+	s.evictions.Add(1)
 	for pd, h := range s.head {
 		if len(s.head) <= s.cfg.HeadDays {
 			return
 		}
 		if !h.unflushed {
 			delete(s.head, pd)
+			s.recent.remove(pd)
 		}
 	}
 }

@@ -14,6 +14,9 @@ type op struct {
 	commit  *steps.Commit
 	encoded []byte // the commit's runs and contacts, as they stand in the journal
 
+	loaded    []loadedDay // days of the commit that were read ahead
+	evictions uint64      // the store's count before they were
+
 	// write puts a change into the group's transaction. An error refuses this op alone and must
 	// be returned before anything was set.
 	write func(*badger.Txn) error

@@ -49,7 +49,7 @@ func DefaultConfig(dir string) Config {
 		CheckpointBytes:     64 << 20,
 		CheckpointEvery:     5 * time.Minute,
 		StopWithin:          2 * time.Second,
-		HeadDays:            100_000,
+		HeadDays:            500_000,
 		QuarantinePerDevice: 1000,
 		MinFreeBytes:        1 << 30,
 		MemTableBytes:       64 << 20,

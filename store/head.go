@@ -15,9 +15,25 @@ type headDay struct {
 	unflushed bool // some device is not yet written to its block
 }
 
+// headDevice is one device's part of a day. Cells that are on disk are kept encoded, in a tenth of
+// the memory; a merge decodes them.
 type headDevice struct {
-	deviceCells
+	device    steps.DeviceID
+	cells     *deviceDay // nil while only block is kept
+	block     []byte     // the day as it is on disk, or is about to be
 	unflushed bool
+}
+
+// thawed returns the device's cells, decoded.
+func (d *headDevice) thawed() *deviceDay {
+	if d.cells != nil {
+		return d.cells
+	}
+	cells, err := parseBlock(d.block)
+	if err != nil { // it was parsed when it was loaded, or encoded by us
+		panic("store: a day block in memory does not decode: " + err.Error())
+	}
+	return cells
 }
 
 // merge adds a run of the day.
@@ -26,11 +42,14 @@ func (h *headDay) merge(r *steps.Run) outcome {
 		return strings.Compare(string(d.device), string(want))
 	})
 	if !found {
-		h.devices = slices.Insert(h.devices, i, headDevice{deviceCells: deviceCells{r.Device, new(deviceDay)}})
+		h.devices = slices.Insert(h.devices, i, headDevice{device: r.Device, cells: new(deviceDay)})
 	}
-	out := h.devices[i].cells.merge(r)
+	d := &h.devices[i]
+	cells := d.thawed()
+	out := cells.merge(r)
 	if out.changed {
-		h.devices[i].unflushed, h.unflushed, h.totalOK = true, true, false
+		d.cells, d.block = cells, nil
+		d.unflushed, h.unflushed, h.totalOK = true, true, false
 	}
 	return out
 }
@@ -38,9 +57,10 @@ func (h *headDay) merge(r *steps.Run) outcome {
 // steps returns the day's total.
 func (h *headDay) steps() uint64 {
 	if !h.totalOK {
-		cells := make([]deviceCells, len(h.devices))
+		var few [4]*deviceDay
+		cells := few[:0]
 		for i := range h.devices {
-			cells[i] = h.devices[i].deviceCells
+			cells = append(cells, h.devices[i].thawed())
 		}
 		h.total, h.totalOK = total(cells), true
 	}

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -32,18 +33,49 @@ func corrupt(table, key string, err error) error {
 	return steps.E("read "+table, steps.Internal, &CorruptionError{table, key, err})
 }
 
-// load brings the participant-days of a group into the head. An op whose day cannot be read is
-// refused: merging into a day that was taken for empty would overwrite history.
-func (s *Store) load(group []*op) {
-	for _, o := range group {
-		if o.commit != nil {
-			o.err = s.loadDays(o.commit)
+// loadedDay is a day that was read before its commit reached the committer.
+type loadedDay struct {
+	pd  steps.ParticipantDay
+	day *headDay
+}
+
+// preload reads the days that the head probably does not hold, on the goroutine of whoever appends,
+// so that late data costs its own connection a disk read and nobody else.
+func (s *Store) preload(o *op) {
+	o.evictions = s.evictions.Load() // before reading: what is evicted later may be newer on disk
+	var last steps.ParticipantDay
+	for i := range o.commit.Runs {
+		pd := steps.ParticipantDay{Participant: o.commit.Runs[i].Participant, Day: o.commit.Runs[i].Day}
+		if pd == last || s.recent.probably(pd) {
+			continue
+		}
+		last = pd
+		if day, err := s.readDay(pd); err == nil { // otherwise the committer meets the error
+			o.loaded = append(o.loaded, loadedDay{pd, day})
 		}
 	}
 }
 
-// loadDays brings the participant-days of one commit into the head. Only the committer adds to
-// the head, so it may look without the lock.
+// load brings the participant-days of a group into the head. An op whose day cannot be read is
+// refused: merging into a day that was taken for empty would overwrite history.
+func (s *Store) load(group []*op) {
+	for _, o := range group {
+		if o.commit == nil {
+			continue
+		}
+		if o.evictions == s.evictions.Load() {
+			for _, l := range o.loaded {
+				if s.head[l.pd] == nil {
+					s.addDay(l.pd, l.day)
+				}
+			}
+		}
+		o.err = s.loadDays(o.commit)
+	}
+}
+
+// loadDays brings the participant-days of one commit into the head that are not there yet. Only
+// the committer adds to the head, so it may look without the lock.
 func (s *Store) loadDays(c *steps.Commit) error {
 	var last steps.ParticipantDay
 	for i := range c.Runs {
@@ -52,45 +84,57 @@ func (s *Store) loadDays(c *steps.Commit) error {
 			continue
 		}
 		last = pd
-		var h *headDay
-		err := s.db.View(func(txn *badger.Txn) (err error) {
-			h, err = readDay(txn, pd)
-			return err
-		})
+		h, err := s.readDay(pd)
 		if err != nil {
 			return err
 		}
-		s.mu.Lock()
-		s.head[pd] = h
-		s.mu.Unlock()
+		s.addDay(pd, h)
 	}
 	return nil
+}
+
+func (s *Store) addDay(pd steps.ParticipantDay, h *headDay) {
+	s.recent.add(pd)
+	s.mu.Lock()
+	s.head[pd] = h
+	s.mu.Unlock()
+}
+
+func (s *Store) readDay(pd steps.ParticipantDay) (h *headDay, err error) {
+	err = s.db.View(func(txn *badger.Txn) error {
+		h, err = readDay(txn, pd)
+		return err
+	})
+	return h, err
 }
 
 // readDay reads a participant-day's blocks. A day without blocks is empty, unless its total says
 // that there were some.
 func readDay(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error) {
 	h := &headDay{}
+	var cells []*deviceDay
 	prefix := blockPrefix(pd)
 	err := scan(txn, prefix, nil, true, func(key, value []byte) error {
 		device := steps.DeviceID(key[len(prefix):])
-		cells, err := parseBlock(value)
+		day, err := parseBlock(value)
 		if err != nil {
 			return corrupt("day block", fmt.Sprintf("%s %s %s", pd.Participant, pd.Day, device), err)
 		}
-		h.devices = append(h.devices, headDevice{deviceCells: deviceCells{device, cells}})
+		cells = append(cells, day)
+		h.devices = append(h.devices, headDevice{device: device, block: bytes.Clone(value)})
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
+	h.total, h.totalOK = total(cells), true
 	stored, found, err := readTotal(txn, pd)
 	if err != nil {
 		return nil, err
 	}
-	if found != (len(h.devices) > 0) || (found && stored != h.steps()) {
+	if found != (len(cells) > 0) || (found && stored != h.total) {
 		return nil, corrupt("day total", fmt.Sprintf("%s %s", pd.Participant, pd.Day),
-			fmt.Errorf("total %d (present: %t), but %d blocks of %d steps", stored, found, len(h.devices), h.steps()))
+			fmt.Errorf("total %d (present: %t), but %d blocks of %d steps", stored, found, len(cells), h.total))
 	}
 	return h, nil
 }

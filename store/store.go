@@ -28,6 +28,9 @@ type Store struct {
 	failed atomic.Bool // a commit failed
 	full   atomic.Bool // the disk is nearly full
 	ops    sync.Pool
+	recent *recent // days that the head probably holds
+
+	evictions atomic.Uint64 // times that days left the head
 
 	// Owned by the committer.
 	watermark    *watermark
@@ -39,7 +42,8 @@ type Store struct {
 	group        []*op
 	quarantine   map[steps.DeviceID]int // undecided entries by device
 	commits      [][]byte
-	frame        []byte
+	frame        []byte // memory of the journal record
+	block        []byte // memory of a day block
 
 	mu        sync.RWMutex // guards all below; written by the committer only
 	head      map[steps.ParticipantDay]*headDay
@@ -68,6 +72,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 	s := &Store{
 		cfg: cfg, db: db, log: log,
 		queue:      make(chan *op, cfg.QueueLen),
+		recent:     newRecent(),
 		ops:        sync.Pool{New: func() any { return new(op) }},
 		head:       make(map[steps.ParticipantDay]*headDay),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
@@ -118,6 +123,7 @@ func (s *Store) Append(ctx context.Context, c *steps.Commit, done func(error)) e
 			o.size += len(c.Quarantine[i].Raw) + quarantineOverhead
 		}
 	}
+	s.preload(o)
 	if err := s.enqueue(ctx, o); err != nil {
 		s.release(o)
 		return err
@@ -130,7 +136,8 @@ func (s *Store) release(o *op) {
 	if cap(o.encoded) > maxPooledBytes {
 		o.encoded = nil
 	}
-	*o = op{encoded: o.encoded}
+	clear(o.loaded)
+	*o = op{encoded: o.encoded, loaded: o.loaded[:0]}
 	s.ops.Put(o)
 }
 

@@ -329,7 +329,7 @@ func TestCoarseRecords(t *testing.T) {
 			for i := range tc.runs {
 				d.merge(&tc.runs[i])
 			}
-			if got := total([]deviceCells{{"d", d}}); got != tc.want {
+			if got := total([]*deviceDay{d}); got != tc.want {
 				t.Errorf("total %d; want %d", got, tc.want)
 			}
 		})
