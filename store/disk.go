@@ -14,7 +14,7 @@ func diskSpace(dir string) (free, whole uint64, err error) {
 // diskFull reports whether uploads must be refused. Badger maps its files, so a disk that is
 // really full ends the process with SIGBUS.
 func (s *Store) diskFull() bool {
-	free, whole, err := diskSpace(s.cfg.Dir)
+	free, whole, err := s.space(s.cfg.Dir)
 	if err != nil {
 		s.log.Error("cannot read free disk space", "dir", s.cfg.Dir, "err", err)
 		return true

@@ -21,6 +21,7 @@ type Store struct {
 	db      *badger.DB
 	log     *slog.Logger
 	metrics *metrics
+	space   func(dir string) (free, whole uint64, err error)
 
 	gate   sync.RWMutex // held by senders while they queue, so that closing waits for them
 	closed bool         // guarded by gate
@@ -70,7 +71,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		return nil, steps.Errorf("open store", steps.Unavailable, "%q: %w", cfg.Dir, err)
 	}
 	s := &Store{
-		cfg: cfg, db: db, log: log,
+		cfg: cfg, db: db, log: log, space: diskSpace,
 		queue:      make(chan *op, cfg.QueueLen),
 		recent:     newRecent(),
 		ops:        sync.Pool{New: func() any { return new(op) }},

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 	"time"
@@ -19,6 +20,13 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv(openEnv); dir != "" {
+		if err := openAndList(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*HistogramData).Update"))
 }
@@ -35,7 +43,7 @@ func testConfig(dir string) Config {
 	cfg := DefaultConfig(dir)
 	cfg.MemTableBytes = 16 << 20
 	cfg.GroupBytes = 1 << 20
-	cfg.MinFreeBytes = 1
+	cfg.MinFreeBytes = 1 << 20
 	return cfg
 }
 

@@ -1,0 +1,282 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
+
+	"ayumi/steps"
+)
+
+// TestFailedCommit takes the database away under the store, as a disk does that stops working.
+func TestFailedCommit(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	r := start(t, cfg)
+	if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.append(commit(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
+		t.Errorf("an upload whose commit failed: %v; want Unavailable", err)
+	}
+	if err := <-r.ran; err == nil {
+		t.Error("Run goes on after a failed commit")
+	}
+	if err := r.append(commit(minutes("p", "d", 3, 2, 30))); steps.KindOf(err) != steps.Unavailable {
+		t.Errorf("an upload after a failed commit: %v; want Unavailable", err)
+	}
+	if err := r.Ready(); err == nil {
+		t.Error("ready after a failed commit")
+	}
+	r.stop()
+	r.stop = nil
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	again := start(t, cfg)
+	if got := again.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 70 {
+		t.Errorf("%d steps after the restart; want the 70 that were acknowledged", got)
+	}
+}
+
+// image copies the files of a store that nobody is committing to: what a kill would leave.
+func image(t *testing.T, from string) string {
+	t.Helper()
+	to := t.TempDir()
+	entries, err := os.ReadDir(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == "LOCK" {
+			continue
+		}
+		copySparse(t, filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
+	}
+	return to
+}
+
+func copySparse(t *testing.T, from, to string) {
+	t.Helper()
+	in, err := os.Open(from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer in.Close()
+	out, err := os.Create(to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	size, err := in.Seek(0, io.SeekEnd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := out.Truncate(size); err != nil {
+		t.Fatal(err)
+	}
+	for at := int64(0); at < size; { // the files are large and mostly holes
+		data, err := in.Seek(at, unix.SEEK_DATA)
+		if errors.Is(err, unix.ENXIO) {
+			return
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if at, err = in.Seek(data, unix.SEEK_HOLE); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := in.Seek(data, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.LimitReader(in, at-data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// flip changes one bit of a file, within its used part, and returns where.
+func flip(t *testing.T, rng *rand.Rand, path string) int64 {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(strings.TrimRight(string(b), "\x00"))
+	at := int64(rng.IntN(used))
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.WriteAt([]byte{b[at] ^ 1<<rng.IntN(8)}, at); err != nil {
+		t.Fatal(err)
+	}
+	return at
+}
+
+// damages is how many bits are flipped in each kind of file.
+const damages = 12
+
+// TestFlippedBitIsNeverSilent damages one bit of the write-ahead log or of a table, many times
+// over, and opens the store. It must report the damage, or not be affected by it.
+func TestFlippedBitIsNeverSilent(t *testing.T) {
+	for _, where := range []struct {
+		name, glob string
+		flushed    bool
+	}{
+		{"log", "*.mem", false},
+		{"log with blocks", "*.mem", true},
+		{"table", "*.sst", true},
+	} {
+		t.Run(where.name, func(t *testing.T) {
+			t.Parallel()
+			cfg := testConfig(t.TempDir())
+			r := start(t, cfg)
+			rng := rand.New(rand.NewPCG(1, 2))
+			m := make(model)
+			for range 40 {
+				run := randomRun(rng)
+				m.add(&run)
+				if err := r.append(commit(run)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if where.flushed {
+				r.settle()
+			}
+			pristine := image(t, cfg.Dir)
+			if where.glob == "*.sst" { // a clean close turns the log into tables
+				r.end()
+				pristine = image(t, cfg.Dir)
+			}
+			reported := 0
+			for range damages {
+				dir := image(t, pristine)
+				files, err := filepath.Glob(filepath.Join(dir, where.glob))
+				if err != nil || len(files) == 0 {
+					t.Fatalf("no %s: %v", where.glob, err)
+				}
+				file := files[rng.IntN(len(files))]
+				at := flip(t, rng, file)
+				if !holds(t, dir, m.totals(), fmt.Sprintf("%s at %d", filepath.Base(file), at)) {
+					reported++
+				}
+			}
+			t.Logf("%d of %d damages were reported, the others did not matter", reported, damages)
+		})
+	}
+}
+
+// holds opens the store in another process, since some damages end it, and reports whether it is
+// whole. A store that opens and checks without a complaint must hold exactly want.
+func holds(t *testing.T, dir string, want map[steps.ParticipantDay]uint64, what string) (whole bool) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), openEnv+"="+dir)
+	out, err := cmd.Output()
+	if err != nil {
+		return false
+	}
+	got := make(map[steps.ParticipantDay]uint64)
+	for line := range strings.Lines(string(out)) {
+		var pd steps.ParticipantDay
+		var n uint64
+		if _, err := fmt.Sscan(line, &pd.Participant, &pd.Day, &n); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		got[pd] = n
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("%s: the store opens and checks without a complaint, but holds %v; want %v", what, got, want)
+	}
+	return true
+}
+
+// openEnv names a directory that this binary opens, checks and lists instead of running tests.
+const openEnv = "AYUMI_STORE_OPEN"
+
+func openAndList(dir string) error {
+	s, err := Open(testConfig(dir), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		return err
+	}
+	report, err := s.Check(context.Background(), nil)
+	if err != nil || report.ProblemCount > 0 {
+		return fmt.Errorf("%v %w", report.Problems, err)
+	}
+	return s.EachDay(context.Background(), steps.DayRange{}, "", func(a steps.Award) error {
+		_, err := fmt.Println(a.Participant, int(a.Day), a.Steps)
+		return err
+	})
+}
+
+// TestTornTail cuts the log inside the newest entry, which was acknowledged.
+func TestTornTail(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	r := start(t, cfg)
+	for i := range uint64(5) {
+		if err := r.append(commit(minutes("p", "d", i, int(i), 10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := image(t, cfg.Dir)
+	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	if err != nil || len(files) != 1 {
+		t.Fatalf("log files %v, %v", files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	used := len(strings.TrimRight(string(b), "\x00"))
+	clear(b[used-10 : used])
+	if err := os.WriteFile(files[0], b, fs.FileMode(0o600)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = Open(testConfig(dir), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	var lost *LostTailError
+	if !errors.As(err, &lost) {
+		t.Fatalf("opening a store whose acknowledged tail is torn: %v", err)
+	}
+}
+
+// TestDiskNearlyFull refuses uploads while reads go on, and accepts again when there is space.
+func TestDiskNearlyFull(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	r := start(t, cfg)
+	if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+		t.Fatal(err)
+	}
+	free := uint64(1 << 40)
+	r.do(func() {
+		r.space = func(string) (uint64, uint64, error) { return free, 1 << 40, nil }
+		free = cfg.MinFreeBytes - 1
+		r.watch()
+	})
+	if err := r.append(commit(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
+		t.Errorf("an upload onto a nearly full disk: %v; want Unavailable", err)
+	}
+	if n, found, err := r.Total(steps.ParticipantDay{Participant: "p", Day: day0}); n != 70 || !found || err != nil {
+		t.Errorf("a read: %d, %t, %v; want 70", n, found, err)
+	}
+	r.do(func() { free = 1 << 40; r.watch() })
+	if err := r.append(commit(minutes("p", "d", 2, 1, 30))); err != nil {
+		t.Errorf("an upload when there is space again: %v", err)
+	}
+}
