@@ -16,7 +16,7 @@ func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
 	days, stored := s.recentDirty(limit)
 	err := s.db.View(func(txn *badger.Txn) error {
 		for _, d := range stored {
-			n, _, err := readTotal(txn, d.ParticipantDay)
+			n, _, err := s.totalOf(txn, d.ParticipantDay)
 			if err != nil {
 				return err
 			}
@@ -74,7 +74,7 @@ func (s *Store) writeAwards(txn *badger.Txn, awards []steps.Award) error {
 	cleared := 0
 	for i := range awards {
 		a := &awards[i]
-		if err := txn.Set(dayKey(prefixAward, a.ParticipantDay), appendAward(nil, a)); err != nil {
+		if err := s.setSealed(txn, dayKey(prefixAward, a.ParticipantDay), appendAward(nil, a)); err != nil {
 			return steps.E("store awards", steps.Internal, err)
 		}
 		d, ok := s.dirty[a.ParticipantDay]

@@ -78,7 +78,7 @@ func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, pro
 		if progress != nil && r.ParticipantDays%1000 == 0 {
 			progress(r.ParticipantDays)
 		}
-		h, err := readDay(txn, pd)
+		h, err := s.dayOf(txn, pd)
 		if err != nil {
 			r.problem("%v", err)
 			return nil
@@ -116,7 +116,12 @@ func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) err
 	return scan(txn, []byte{prefixAward}, nil, true, func(key, value []byte) error {
 		r.Awards++
 		pd, _ := splitDayKey(key)
-		a, err := parseAward(value)
+		body, err := s.auth.open(key, value)
+		if err != nil {
+			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
+			return nil
+		}
+		a, err := parseAward(body)
 		if err != nil {
 			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
 			return nil

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 	"slices"
 
@@ -90,14 +89,14 @@ func (s *Store) writeDays(txn *badger.Txn, days []steps.ParticipantDay) ([]steps
 				continue
 			}
 			s.block = appendBlock(s.block[:0], h.devices[i].cells)
-			block := bytes.Clone(s.block)
+			block := append(make([]byte, 0, len(s.block)+tagBytes), s.block...)
 			h.devices[i].block = block
 			size += len(block)
-			if err := txn.Set(blockKey(pd, h.devices[i].device), block); err != nil {
+			if err := s.setSealed(txn, blockKey(pd, h.devices[i].device), block); err != nil {
 				return nil, err
 			}
 		}
-		if err := txn.Set(dayKey(prefixTotal, pd), appendTotal(nil, h.steps())); err != nil {
+		if err := s.setSealed(txn, dayKey(prefixTotal, pd), appendTotal(nil, h.steps())); err != nil {
 			return nil, err
 		}
 		if d, ok := s.dirty[pd]; ok && !d.persisted {

@@ -195,6 +195,7 @@ func (s *Store) writeGroup(txn *badger.Txn, group []*op) (journalled bool, err e
 		return false, nil
 	}
 	s.frame = appendGroup(s.frame[:0], s.next, s.commits)
+	s.frame = s.auth.seal(journalKey(s.next, 0), s.frame)
 	s.journalBytes.Add(int64(len(s.frame)))
 	value := s.frame // Badger reads it until the commit returns
 	for part := 0; len(value) > 0; part++ {

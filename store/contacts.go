@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -26,7 +25,7 @@ func (s *Store) writeContacts(txn *badger.Txn, devices []steps.DeviceID) ([]step
 	defer s.mu.RUnlock()
 	devices = devices[:min(len(devices), pieceKeys)]
 	for _, d := range devices {
-		if err := txn.Set(contactKey(d), appendContactState(nil, s.contacts[d])); err != nil {
+		if err := s.setSealed(txn, contactKey(d), appendContactState(nil, s.contacts[d])); err != nil {
 			return nil, err
 		}
 	}
@@ -36,7 +35,11 @@ func (s *Store) writeContacts(txn *badger.Txn, devices []steps.DeviceID) ([]step
 // loadContacts reads every device's last contact.
 func (s *Store) loadContacts(txn *badger.Txn) error {
 	return scan(txn, []byte{prefixContact}, nil, true, func(key, value []byte) error {
-		state, err := parseContactState(slices.Clone(value))
+		body, err := s.auth.open(key, value)
+		if err != nil {
+			return corrupt("contact", string(key[1:]), err)
+		}
+		state, err := parseContactState(body)
 		if err != nil {
 			return corrupt("contact", string(key[1:]), err)
 		}
@@ -46,20 +49,14 @@ func (s *Store) loadContacts(txn *badger.Txn) error {
 }
 
 func appendContactState(dst []byte, c *contactState) []byte {
-	start := len(dst)
 	dst = binary.AppendUvarint(dst, c.group)
 	dst = binary.AppendVarint(dst, c.ReceivedAt)
 	dst = binary.AppendUvarint(dst, c.Uploads)
-	dst = appendContact(dst, &c.Contact)
-	return seal(dst, start)
+	return appendContact(dst, &c.Contact)
 }
 
 func parseContactState(b []byte) (*contactState, error) {
-	body, err := checked(b)
-	if err != nil {
-		return nil, err
-	}
-	r := reader{b: body}
+	r := reader{b: b}
 	c := &contactState{group: r.uvarint()}
 	c.counted = c.group
 	c.ReceivedAt = r.varint()

@@ -21,9 +21,9 @@ func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.Participa
 		if p != "" {
 			return s.eachOwnDay(ctx, txn, r, p, recent, fn)
 		}
-		awards := newCursor(txn, prefixAward, r)
+		awards := s.newCursor(txn, prefixAward, r)
 		defer awards.close()
-		totals := newCursor(txn, prefixTotal, r)
+		totals := s.newCursor(txn, prefixTotal, r)
 		defer totals.close()
 		for {
 			day, ok, err := nextTotal(totals, &recent)
@@ -52,7 +52,7 @@ func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRang
 		if !ok || !r.Contains(pd.Day) {
 			return errStop
 		}
-		n, _, err := readTotal(txn, pd)
+		n, _, err := s.totalOf(txn, pd)
 		days[pd.Day] = n
 		return err
 	})
@@ -86,7 +86,7 @@ func (s *Store) Total(pd steps.ParticipantDay) (n uint64, found bool, err error)
 		return n, true, nil
 	}
 	err = s.db.View(func(txn *badger.Txn) (err error) {
-		n, found, err = readTotal(txn, pd)
+		n, found, err = s.totalOf(txn, pd)
 		return err
 	})
 	return n, found, err
@@ -135,16 +135,17 @@ func compareDays(a, b steps.ParticipantDay) int {
 
 // cursor walks a table that is ordered by day and participant.
 type cursor struct {
-	it *badger.Iterator
-	r  steps.DayRange
+	it   *badger.Iterator
+	r    steps.DayRange
+	auth *auth
 }
 
-func newCursor(txn *badger.Txn, prefix byte, r steps.DayRange) *cursor {
+func (s *Store) newCursor(txn *badger.Txn, prefix byte, r steps.DayRange) *cursor {
 	opts := badger.DefaultIteratorOptions
 	opts.Prefix = []byte{prefix}
 	it := txn.NewIterator(opts)
 	it.Seek(appendDay([]byte{prefix}, r.From))
-	return &cursor{it, r}
+	return &cursor{it, r, s.auth}
 }
 
 func (c *cursor) close() { c.it.Close() }
@@ -176,8 +177,11 @@ func nextTotal(stored *cursor, recent *[]steps.DayTotal) (t steps.DayTotal, ok b
 		return t, false, nil
 	}
 	t.ParticipantDay = pd
-	err = stored.it.Item().Value(func(v []byte) (err error) {
-		t.Steps, err = parseTotal(v)
+	err = stored.it.Item().Value(func(v []byte) error {
+		body, err := stored.auth.open(stored.it.Item().Key(), v)
+		if err == nil {
+			t.Steps, err = parseTotal(body)
+		}
 		return err
 	})
 	if err != nil {
@@ -195,7 +199,7 @@ func (c *cursor) awardOf(t steps.DayTotal) (steps.Award, error) {
 			return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps}, nil
 		}
 		if pd == t.ParticipantDay {
-			return awardItem(c.it.Item(), t)
+			return c.auth.awardItem(c.it.Item(), t)
 		}
 		c.it.Next()
 	}
@@ -210,12 +214,15 @@ func (s *Store) award(txn *badger.Txn, t steps.DayTotal) (steps.Award, error) {
 	if err != nil {
 		return steps.Award{}, steps.E("read award", steps.Internal, err)
 	}
-	return awardItem(item, t)
+	return s.auth.awardItem(item, t)
 }
 
-func awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {
+func (k *auth) awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {
 	err = item.Value(func(v []byte) error {
-		a, err = parseAward(v)
+		body, err := k.open(item.Key(), v)
+		if err == nil {
+			a, err = parseAward(body)
+		}
 		return err
 	})
 	if err != nil {
@@ -226,19 +233,13 @@ func awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {
 }
 
 func appendAward(dst []byte, a *steps.Award) []byte {
-	start := len(dst)
 	dst = binary.AppendUvarint(dst, a.Steps)
 	dst = binary.AppendVarint(dst, int64(a.Points))
-	dst = appendString(dst, a.RuleSet)
-	return seal(dst, start)
+	return appendString(dst, a.RuleSet)
 }
 
 func parseAward(b []byte) (a steps.Award, err error) {
-	body, err := checked(b)
-	if err != nil {
-		return a, err
-	}
-	r := reader{b: body}
+	r := reader{b: b}
 	a.Steps = r.uvarint()
 	a.Points = steps.Points(r.varint())
 	a.RuleSet = r.string()

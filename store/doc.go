@@ -28,16 +28,17 @@
 // # Format, version 1
 //
 // Integers in keys are big-endian. A day is int32 days since 1970-01-01 with the sign bit flipped.
-// uvarint and varint are those of encoding/binary; a string is uvarint length and bytes; crc is
-// CRC-32C, little-endian, over all bytes of the value before it.
+// uvarint and varint are those of encoding/binary; a string is uvarint length and bytes; tag is the
+// first 16 bytes of HMAC-SHA256, under the key in the file "key", over the length of the entry's key
+// (uint32, little-endian), that key, and the value before the tag.
 //
 //	key                              value
-//	j group(8) part(2)               parts of: 1, uvarint group, uvarint n, n commits, crc
-//	b participant 0 day(4) device    1, uvarint n, n sources, uvarint m, m lanes, crc
-//	t day(4) participant             uvarint steps, crc
+//	j group(8) part(2)               parts of: 1, uvarint group, uvarint n, n commits, tag (under part 0)
+//	b participant 0 day(4) device    1, uvarint n, n sources, uvarint m, m lanes, tag
+//	t day(4) participant             uvarint steps, tag
 //	d day(4) participant             empty: the day waits to be scored
-//	a day(4) participant             uvarint steps, varint points, string rule set, crc
-//	c device                         uvarint group, varint received at, uvarint uploads, contact, crc
+//	a day(4) participant             uvarint steps, varint points, string rule set, tag
+//	c device                         uvarint group, varint received at, uvarint uploads, contact, tag
 //	q id                             quarantine entry as JSON
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry
@@ -54,5 +55,5 @@
 //	         uvarint count, where a 0 is followed by the uvarint length of the run of zeros
 //
 // The watermark file has two slots of 16 bytes, at 0 and 4096, written in turn: "AYWM", group(8)
-// little-endian, crc.
+// little-endian, CRC-32C of those 12 bytes, little-endian.
 package store

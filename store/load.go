@@ -4,34 +4,11 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 
 	"github.com/dgraph-io/badger/v4"
 
 	"ayumi/steps"
 )
-
-// castagnoli is the polynomial of every checksum in the store.
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// CorruptionError says that a value in the store does not mean what it must.
-type CorruptionError struct {
-	Table string // such as "day block"
-	Key   string // readable
-	Err   error
-}
-
-// Error names the value.
-func (e *CorruptionError) Error() string {
-	return fmt.Sprintf("%s %s: %v; restore it from a backup", e.Table, e.Key, e.Err)
-}
-
-// Unwrap returns the cause.
-func (e *CorruptionError) Unwrap() error { return e.Err }
-
-func corrupt(table, key string, err error) error {
-	return steps.E("read "+table, steps.Internal, &CorruptionError{table, key, err})
-}
 
 // loadedDay is a day that was read before its commit reached the committer.
 type loadedDay struct {
@@ -102,33 +79,37 @@ func (s *Store) addDay(pd steps.ParticipantDay, h *headDay) {
 
 func (s *Store) readDay(pd steps.ParticipantDay) (h *headDay, err error) {
 	err = s.db.View(func(txn *badger.Txn) error {
-		h, err = readDay(txn, pd)
+		h, err = s.dayOf(txn, pd)
 		return err
 	})
 	return h, err
 }
 
-// readDay reads a participant-day's blocks. A day without blocks is empty, unless its total says
+// dayOf reads a participant-day's blocks. A day without blocks is empty, unless its total says
 // that there were some.
-func readDay(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error) {
+func (s *Store) dayOf(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error) {
 	h := &headDay{}
 	var cells []*deviceDay
 	prefix := blockPrefix(pd)
 	err := scan(txn, prefix, nil, true, func(key, value []byte) error {
 		device := steps.DeviceID(key[len(prefix):])
-		day, err := parseBlock(value)
+		body, err := s.auth.open(key, value)
+		if err != nil {
+			return corrupt("day block", fmt.Sprintf("%s %s %s", pd.Participant, pd.Day, device), err)
+		}
+		day, err := parseBlock(body)
 		if err != nil {
 			return corrupt("day block", fmt.Sprintf("%s %s %s", pd.Participant, pd.Day, device), err)
 		}
 		cells = append(cells, day)
-		h.devices = append(h.devices, headDevice{device: device, block: bytes.Clone(value)})
+		h.devices = append(h.devices, headDevice{device: device, block: bytes.Clone(body)})
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
 	h.total, h.totalOK = total(cells), true
-	stored, found, err := readTotal(txn, pd)
+	stored, found, err := s.totalOf(txn, pd)
 	if err != nil {
 		return nil, err
 	}
@@ -139,8 +120,8 @@ func readDay(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error) {
 	return h, nil
 }
 
-// readTotal reads a stored day total.
-func readTotal(txn *badger.Txn, pd steps.ParticipantDay) (n uint64, found bool, err error) {
+// totalOf reads a stored day total.
+func (s *Store) totalOf(txn *badger.Txn, pd steps.ParticipantDay) (n uint64, found bool, err error) {
 	item, err := txn.Get(dayKey(prefixTotal, pd))
 	if err == badger.ErrKeyNotFound {
 		return 0, false, nil
@@ -148,8 +129,11 @@ func readTotal(txn *badger.Txn, pd steps.ParticipantDay) (n uint64, found bool, 
 	if err != nil {
 		return 0, false, steps.E("read day total", steps.Internal, err)
 	}
-	err = item.Value(func(v []byte) (err error) {
-		n, err = parseTotal(v)
+	err = item.Value(func(v []byte) error {
+		body, err := s.auth.open(item.Key(), v)
+		if err == nil {
+			n, err = parseTotal(body)
+		}
 		return err
 	})
 	if err != nil {
@@ -158,36 +142,16 @@ func readTotal(txn *badger.Txn, pd steps.ParticipantDay) (n uint64, found bool, 
 	return n, true, nil
 }
 
-// appendTotal encodes a day total: uvarint steps, CRC-32C of it.
-func appendTotal(dst []byte, n uint64) []byte {
-	start := len(dst)
-	dst = binary.AppendUvarint(dst, n)
-	return seal(dst, start)
-}
+// appendTotal encodes a day total.
+func appendTotal(dst []byte, n uint64) []byte { return binary.AppendUvarint(dst, n) }
 
 func parseTotal(b []byte) (uint64, error) {
-	body, err := checked(b)
-	if err != nil {
-		return 0, err
-	}
-	r := reader{b: body}
+	r := reader{b: b}
 	n := r.uvarint()
 	return n, r.done()
 }
 
-// checked returns the value without its trailing CRC-32C.
-func checked(b []byte) ([]byte, error) {
-	if len(b) < 5 {
-		return nil, fmt.Errorf("%d bytes are too few", len(b))
-	}
-	body, stored := b[:len(b)-4], binary.LittleEndian.Uint32(b[len(b)-4:])
-	if got := crc32.Checksum(body, castagnoli); got != stored {
-		return nil, fmt.Errorf("checksum %08x, stored %08x", got, stored)
-	}
-	return body, nil
-}
-
-// seal appends the CRC-32C of dst[start:].
-func seal(dst []byte, start int) []byte {
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+// setSealed puts a value with its tag into txn. Key and value belong to txn from here on.
+func (s *Store) setSealed(txn *badger.Txn, key, value []byte) error {
+	return txn.Set(key, s.auth.seal(key, value))
 }

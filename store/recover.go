@@ -60,11 +60,15 @@ func (s *Store) recover() error {
 	return mark.reset(found)
 }
 
-// checkFormat refuses a store of another format and marks a new one.
+// checkFormat refuses a store of another format and marks a new one. The key of a new store is
+// made first, so that no store is without one.
 func (s *Store) checkFormat() error {
 	err := s.db.Update(func(txn *badger.Txn) error {
 		v, err := s.get(txn, metaKey(metaFormat))
 		if err != nil {
+			return err
+		}
+		if s.auth, err = openAuth(s.cfg.Dir, v == nil); err != nil {
 			return err
 		}
 		if v == nil {
@@ -131,7 +135,11 @@ func (s *Store) replay() error {
 		}
 		groups++
 		s.journalBytes.Add(int64(len(value)))
-		return s.tolerate(parseGroup(value, last, func(c *steps.Commit) error { return s.replayCommit(c, last) }))
+		body, err := s.auth.open(journalKey(last, 0), value)
+		if err != nil {
+			return s.tolerate(fmt.Errorf("%w: group %d: %w", errJournal, last, err))
+		}
+		return s.tolerate(parseGroup(body, last, func(c *steps.Commit) error { return s.replayCommit(c, last) }))
 	}
 	err := s.db.View(func(txn *badger.Txn) error {
 		err := scan(txn, []byte{prefixJournal}, nil, true, func(key, v []byte) error {

@@ -21,6 +21,7 @@ type Store struct {
 	db      *badger.DB
 	log     *slog.Logger
 	metrics *metrics
+	auth    *auth
 	space   func(dir string) (free, whole uint64, err error)
 
 	gate   sync.RWMutex // held by senders while they queue, so that closing waits for them

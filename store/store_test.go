@@ -481,27 +481,38 @@ func dropGroup(t *testing.T, dir string, group uint64) {
 func TestDamageIsReported(t *testing.T) {
 	for _, tc := range []struct {
 		name   string
-		damage func(txn *badger.Txn, pd steps.ParticipantDay) error
+		damage func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error
 	}{
-		{"block gone", func(txn *badger.Txn, pd steps.ParticipantDay) error { return txn.Delete(blockKey(pd, "d")) }},
-		{"total gone", func(txn *badger.Txn, pd steps.ParticipantDay) error { return txn.Delete(dayKey(prefixTotal, pd)) }},
-		{"total wrong", func(txn *badger.Txn, pd steps.ParticipantDay) error {
-			return txn.Set(dayKey(prefixTotal, pd), appendTotal(nil, 71))
+		{"block gone", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error { return txn.Delete(blockKey(pd, "d")) }},
+		{"total gone", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			return txn.Delete(dayKey(prefixTotal, pd))
 		}},
-		{"block cut", func(txn *badger.Txn, pd steps.ParticipantDay) error {
-			return txn.Set(blockKey(pd, "d"), []byte{blockVersion, 0, 0, 0, 0, 0})
+		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			return s.setSealed(txn, dayKey(prefixTotal, pd), appendTotal(nil, 71))
+		}},
+		{"another day's block", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			value, err := s.get(txn, blockKey(steps.ParticipantDay{Participant: "p", Day: day0 + 1}, "d"))
+			if err != nil {
+				return err
+			}
+			return txn.Set(blockKey(pd, "d"), value)
+		}},
+		{"block cut", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			return s.setSealed(txn, blockKey(pd, "d"), []byte{blockVersion, 0, 0, 0, 0, 0})
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := testConfig(t.TempDir())
 			cfg.HeadDays = 0
 			r := start(t, cfg)
-			if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+			next := minutes("p", "d", 1, 0, 70)
+			next.Day++
+			if err := r.append(commit(minutes("p", "d", 1, 0, 70), next)); err != nil {
 				t.Fatal(err)
 			}
 			r.settle()
 			pd := steps.ParticipantDay{Participant: "p", Day: day0}
-			if err := r.db.Update(func(txn *badger.Txn) error { return tc.damage(txn, pd) }); err != nil {
+			if err := r.db.Update(func(txn *badger.Txn) error { return tc.damage(r.Store, txn, pd) }); err != nil {
 				t.Fatal(err)
 			}
 			if err := r.append(commit(minutes("p", "d", 2, 1, 5))); steps.KindOf(err) != steps.Internal {
@@ -527,7 +538,7 @@ func FuzzParseBlock(f *testing.F) {
 	d.merge(&run)
 	f.Add(appendBlock(nil, d))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parseBlock(seal(b, 0)) // past the checksum
+		d, err := parseBlock(b)
 		if err != nil {
 			return
 		}
@@ -542,6 +553,6 @@ func FuzzParseBlock(f *testing.F) {
 func FuzzParseGroup(f *testing.F) {
 	f.Add(appendGroup(nil, 7, [][]byte{appendCommit(nil, commit(minutes("p", "d", 1, 10, 0, 5)))}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		_ = parseGroup(seal(b, 0), 7, func(*steps.Commit) error { return nil })
+		_ = parseGroup(b, 7, func(*steps.Commit) error { return nil })
 	})
 }

@@ -24,6 +24,9 @@ type watermark struct {
 	dirty    bool
 }
 
+// castagnoli is the polynomial of the slots' checksums.
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 // The file holds two slots, written in turn, so that a torn write leaves the other one.
 const (
 	watermarkFile = "watermark"
