@@ -65,16 +65,19 @@ func printList(cmd *cobra.Command, f format, columns []string, each func(row fun
 func group(use, short string, below ...*cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: use, Short: short,
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return usageError{fmt.Errorf("%q is no verb of '%s'; see '%s --help'", args[0], cmd.CommandPath(), cmd.CommandPath())}
-			}
-			return nil
-		},
+		Args: noVerb,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(below...)
 	return cmd
+}
+
+// noVerb refuses what follows a verb that only has verbs below it.
+func noVerb(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 {
+		return usageError{fmt.Errorf("%q is no verb of '%s'; see '%s --help'", args[0], cmd.CommandPath(), cmd.CommandPath())}
+	}
+	return nil
 }
 
 // dayFlag is a date on the command line.
@@ -148,6 +151,18 @@ func localTime(t time.Time) string {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04:05")
+}
+
+// timestamp prints an instant in the format's manner: for people by their clock, for programs by
+// RFC 3339.
+func timestamp(f format, t time.Time) string {
+	if f == formatTable {
+		return localTime(t)
+	}
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // orDash prints an optional value.

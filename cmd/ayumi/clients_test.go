@@ -234,8 +234,8 @@ func TestMosquittoReceipt(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			w := enrolWalker(t, g, "rr-"+version, registry.Pedometer, false)
 			args := mosquittoArgs(t, g, w, version, false)[1:] // without -d, which goes to stdout
-			out := mustTool(t, w.upload(3, steps.JSON, 90, 110), "mosquitto_rr", append(args, "-W", "20", "-F", "%t %p",
-				"-t", w.topic(steps.JSON), "-e", "ayumi/v1/"+string(w.device)+"/receipt", "-s")...)
+			out := mustTool(t, nil, "mosquitto_rr", append(args, "-W", "20", "-F", "%t %p", "-t", w.topic(steps.JSON),
+				"-e", "ayumi/v1/"+string(w.device)+"/receipt", "-m", string(w.upload(3, steps.JSON, 90, 110)))...)
 			checkReceipt(t, w, out)
 			wantSteps(t, g, w.participant, map[steps.Day]uint64{w.day: 200})
 		})
@@ -284,7 +284,7 @@ func subscribed(t *testing.T, args []string, fn func()) string {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), toolPatience)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "stdbuf", append([]string{"-oL", tool(t, "mosquitto_sub")}, args...)...)
+	cmd := exec.CommandContext(ctx, tool(t, "stdbuf"), append([]string{"-oL", tool(t, "mosquitto_sub")}, args...)...)
 	pipe, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -3,8 +3,10 @@ package main
 import (
 	"fmt"
 	"io/fs"
+	"math"
 	"net"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
 	"time"
@@ -101,6 +103,7 @@ func defaultConfig() config {
 		HTTPS: httpsConfig{
 			Listen: "127.0.0.1:8443", MaxConnections: 16384, MaxInFlight: 1024, CommitTimeout: 10 * time.Second,
 		},
+		TLS:     tlsConfig{Hosts: []string{}},
 		Metrics: metricsConfig{Listen: "127.0.0.1:9464"},
 		Limits: limitsConfig{
 			UploadBytes:        1 << 20,
@@ -133,7 +136,7 @@ func loadConfig(name string) (config, error) {
 	if err := v.ReadInConfig(); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w", name, err)
 	}
-	hooks := viper.DecodeHook(mapstructure.StringToTimeDurationHookFunc())
+	hooks := viper.DecodeHook(durationHook)
 	strict := func(d *mapstructure.DecoderConfig) { d.WeaklyTypedInput = false }
 	if err := v.UnmarshalExact(&cfg, hooks, strict); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w; config.example.yaml lists every key", name, err)
@@ -144,34 +147,29 @@ func loadConfig(name string) (config, error) {
 	return cfg, nil
 }
 
+// durationHook reads a duration with its unit. A bare number would be taken for nanoseconds.
+func durationHook(_, to reflect.Type, value any) (any, error) {
+	if to != reflect.TypeFor[time.Duration]() {
+		return value, nil
+	}
+	text, ok := value.(string)
+	if !ok {
+		return nil, fmt.Errorf("%v is no duration; write it with a unit, such as 10s", value)
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return nil, fmt.Errorf("%q is no duration; write it with a unit, such as 10s", text)
+	}
+	return d, nil
+}
+
 // check rejects what the rooms would not, or would only when it is too late.
 func (c *config) check() error {
 	if err := c.checkPlain(); err != nil {
 		return err
 	}
-	for _, bound := range []struct {
-		key   string
-		value int64
-		least int64
-	}{
-		{"mqtt.max_connections", int64(c.MQTT.MaxConnections), 1},
-		{"https.max_connections", int64(c.HTTPS.MaxConnections), 1},
-		{"https.max_in_flight", int64(c.HTTPS.MaxInFlight), 1},
-		{"https.commit_timeout", int64(c.HTTPS.CommitTimeout), int64(time.Millisecond)},
-		{"limits.upload_bytes", int64(c.Limits.UploadBytes), 1024},
-		{"limits.uploads_per_bundle", int64(c.Limits.UploadsPerBundle), 1},
-		{"limits.series_per_upload", int64(c.Limits.SeriesPerUpload), 1},
-		{"limits.intervals_per_series", int64(c.Limits.IntervalsPerSeries), 1},
-		{"limits.max_future", int64(c.Limits.MaxFuture), 0},
-		{"limits.max_age_days", int64(c.Limits.MaxAgeDays), 0},
-		{"limits.steps_per_minute", int64(c.Limits.StepsPerMinute), 1},
-	} {
-		if bound.value < bound.least {
-			return fmt.Errorf("%s is %d; use at least %d", bound.key, bound.value, bound.least)
-		}
-	}
-	if c.Limits.UploadBytes > 1<<20 {
-		return fmt.Errorf("limits.upload_bytes is %d; a journal record holds at most %d", c.Limits.UploadBytes, 1<<20)
+	if err := c.checkBounds(); err != nil {
+		return err
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		return fmt.Errorf("tls.cert_file and tls.key_file go together; set both or neither")
@@ -181,6 +179,63 @@ func (c *config) check() error {
 	}
 	if c.Log.Format != "text" && c.Log.Format != "json" {
 		return fmt.Errorf("log.format is %q; use text or json", c.Log.Format)
+	}
+	return nil
+}
+
+// checkBounds rejects numbers that a room would refuse when the gateway starts.
+func (c *config) checkBounds() error {
+	const seconds = 65_535 * int64(time.Second) // MQTT's keep alive has 16 bits
+	for _, bound := range []struct {
+		key         string
+		value       any
+		least, most int64
+	}{
+		{"mqtt.max_connections", c.MQTT.MaxConnections, 1, 1 << 24},
+		{"mqtt.connect_timeout", c.MQTT.ConnectTimeout, int64(time.Millisecond), int64(time.Hour)},
+		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, int64(time.Second), seconds},
+		{"mqtt.receive_maximum", c.MQTT.ReceiveMaximum, 1, 65_535},
+		{"https.max_connections", c.HTTPS.MaxConnections, 1, math.MaxInt64},
+		{"https.max_in_flight", c.HTTPS.MaxInFlight, 1, math.MaxInt64},
+		{"https.commit_timeout", c.HTTPS.CommitTimeout, int64(time.Millisecond), math.MaxInt64},
+		{"limits.upload_bytes", c.Limits.UploadBytes, 4096, 1 << 20}, // a journal record holds no more
+		{"limits.uploads_per_bundle", c.Limits.UploadsPerBundle, 1, math.MaxInt64},
+		{"limits.series_per_upload", c.Limits.SeriesPerUpload, 1, math.MaxInt64},
+		{"limits.intervals_per_series", c.Limits.IntervalsPerSeries, 1, math.MaxInt64},
+		{"limits.max_future", c.Limits.MaxFuture, 0, math.MaxInt64},
+		{"limits.max_age_days", c.Limits.MaxAgeDays, 0, math.MaxInt64},
+		{"limits.steps_per_minute", c.Limits.StepsPerMinute, 1, math.MaxInt64},
+		{"store.queue_len", c.Store.QueueLen, 1, math.MaxInt64},
+		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, math.MaxInt64},
+		{"store.checkpoint_every", c.Store.CheckpointEvery, 1, math.MaxInt64},
+		{"store.head_days", c.Store.HeadDays, 0, math.MaxInt64},
+		{"store.quarantine_per_device", c.Store.QuarantinePerDevice, 1, math.MaxInt64},
+		{"store.mem_table_bytes", c.Store.MemTableBytes, 32 << 20, math.MaxInt64}, // a group of uploads is one transaction
+	} {
+		if err := within(bound.key, bound.value, bound.least, bound.most); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// within compares a number with its bounds and names them in its own unit.
+func within(key string, value any, least, most int64) error {
+	v, show := reflect.ValueOf(value), func(n int64) string { return fmt.Sprint(n) }
+	if _, ok := value.(time.Duration); ok {
+		show = func(n int64) string { return time.Duration(n).String() }
+	}
+	n := int64(0)
+	if v.CanUint() {
+		n = int64(v.Uint())
+	} else {
+		n = v.Int()
+	}
+	switch {
+	case n < least:
+		return fmt.Errorf("%s is %s; use at least %s", key, show(n), show(least))
+	case n > most:
+		return fmt.Errorf("%s is %s; use at most %s", key, show(n), show(most))
 	}
 	return nil
 }

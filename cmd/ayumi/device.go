@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -103,7 +104,7 @@ func deviceList() *cobra.Command {
 				if d.Contact != nil {
 					seen, uploads = localTime(d.Contact.ReceivedAt), d.Contact.Uploads
 				}
-				return row(d.ID, d.Kind.String(), d.Participant, d.Revoked, seen, uploads)
+				return row(d.ID, d.Kind.String(), d.Participant, d.Revoked, timestamp(f, seen), uploads)
 			})
 		})
 	})

@@ -27,6 +27,7 @@ var rooms = map[string][]string{
 	"uplink":            {"steps", "protocol", "protocol/native"},
 	"uplink/uplinktest": {"steps", "protocol", "protocol/native", "uplink"},
 	"replay":            {"steps", "protocol", "protocol/native", "uplink"},
+	"bench":             {"steps", "protocol/native"},
 }
 
 // owners lists the libraries that only some rooms may import, so that they can be replaced.

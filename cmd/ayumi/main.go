@@ -53,15 +53,21 @@ func newRoot() *cobra.Command {
 			"To run a gateway:                  ayumi serve --data-dir DIR",
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
+		Args:          noVerb,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := cmd.ValidateRequiredFlags(); err != nil { // before cobra does, whose error is no usageError
+				return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
+			}
+			return nil
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usageError{fmt.Errorf("%w; see '%s --help'", err, cmd.CommandPath())}
 	})
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
-		demoCommand(), serveCommand(), replayCommand(),
+		demoCommand(), serveCommand(), replayCommand(), benchCommand(),
 		deviceCommand(), participantCommand(), daysCommand(), pointsCommand(), quarantineCommand(),
 		checkConfigCommand(), checkStoreCommand(), versionCommand(),
 	)

@@ -42,7 +42,7 @@ func quarantineList() *cobra.Command {
 		return printList(cmd, f, []string{"id", "received_at", "device", "transport", "state", "series", "reason", "detail"}, func(row func(...any) error) error {
 			return c.EachQuarantined(ctx, filter, func(q *admin.QuarantineEntry) error {
 				for _, x := range q.Faults {
-					if err := row(q.ID, localTime(q.ReceivedAt), q.Device, q.Transport, q.State, x.Series, x.Reason, x.Detail); err != nil {
+					if err := row(q.ID, timestamp(f, q.ReceivedAt), q.Device, q.Transport, q.State, x.Series, x.Reason, x.Detail); err != nil {
 						return err
 					}
 				}

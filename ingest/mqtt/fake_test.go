@@ -46,6 +46,7 @@ func refusedReceipt(reason steps.Reason, detail string) *steps.Receipt {
 type fakeGateway struct {
 	items  chan item
 	submit func(ctx context.Context, env *ingest.Envelope) error // before a payload is queued
+	queued func(env *ingest.Envelope)                            // after it is
 	auto   bool                                                  // store at once
 }
 
@@ -75,6 +76,9 @@ func (g *fakeGateway) Submit(ctx context.Context, env *ingest.Envelope, done ing
 		return nil
 	}
 	g.items <- it
+	if g.queued != nil {
+		g.queued(env)
+	}
 	return nil
 }
 

@@ -17,8 +17,8 @@ import (
 // A goroutine for each connection that has output, instead of a pool of flushers: whatever a pool
 // does to a peer that does not read (a short deadline, a second chance elsewhere), some other
 // connection waits meanwhile, and a TLS connection does not survive a write that timed out. A
-// goroutine that blocks holds up its own connection and nobody else, needs no tuning, and costs
-// less than a microsecond to start where the syscall costs several.
+// goroutine that blocks holds up its own connection and nobody else and needs no tuning. Measured
+// side by side, a pool of four took the same processor time a publish.
 type outbox struct {
 	pending  *outBuffer // nil when nothing waits, so that an idle connection holds no buffer
 	writing  bool       // a writer goroutine exists

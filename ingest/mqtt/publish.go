@@ -85,6 +85,9 @@ type delivery struct {
 	id  uint16
 	qos byte
 	enc steps.Encoding
+	// abandoned says that Submit panicked: the publish is accounted for, although it may have
+	// been queued. The connection's mu guards it.
+	abandoned bool
 }
 
 var deliveries = sync.Pool{New: func() any { return new(delivery) }}
@@ -158,13 +161,15 @@ func (c *conn) route(topic []byte) (enc steps.Encoding, bundle bool, foreign str
 	return 0, false, string(topic)
 }
 
-// submit calls the gateway. A panic in it is an error of this connection alone; whether d was
-// queued is then unknown, so it is not used again.
+// submit calls the gateway. A panic in it is an error of this connection alone.
 func (c *conn) submit(d *delivery) (err error) {
 	queued := false
 	defer func() {
 		if r := recover(); r != nil {
 			c.panicked(r)
+			c.mu.Lock()
+			d.abandoned = true
+			c.mu.Unlock()
 			err = errEnded
 		} else if !queued {
 			deliveries.Put(d)
@@ -179,9 +184,13 @@ func (c *conn) submit(d *delivery) (err error) {
 // held across anything that waits, and leaves the writing to the connection's writer.
 func (d *delivery) Complete(r *steps.Receipt, err error) {
 	c, seq, id, qos, enc := d.c, d.seq, d.id, d.qos, d.enc
-	deliveries.Put(d)
-
+	device := c.key.device
 	c.mu.Lock()
+	if d.abandoned {
+		c.mu.Unlock()
+		return
+	}
+	deliveries.Put(d)
 	c.inFlight--
 	c.completed++
 	orphan := c.state == finished
@@ -195,7 +204,9 @@ func (d *delivery) Complete(r *steps.Receipt, err error) {
 		c.endLocked(causeCommitFailed, codeUnspecified)
 	default:
 		acked = qos > 0
-		c.acknowledgeLocked(r, id, acked, enc)
+		if acked {
+			c.acknowledgeLocked(r, id)
+		}
 	}
 	if qos == 0 {
 		c.qos0--
@@ -207,6 +218,9 @@ func (d *delivery) Complete(r *steps.Receipt, err error) {
 	c.flushLocked()
 	c.mu.Unlock()
 
+	if err == nil {
+		c.srv.subscribers.publish(device, r, enc)
+	}
 	if acked {
 		c.srv.metrics.pubacks[classOf(pubackCode(r.Refusal()))].Inc()
 	}
@@ -215,26 +229,21 @@ func (d *delivery) Complete(r *steps.Receipt, err error) {
 	}
 }
 
-// acknowledgeLocked appends the PUBACK, if one is due, and the receipt, if the client subscribed.
-func (c *conn) acknowledgeLocked(r *steps.Receipt, id uint16, puback bool, enc steps.Encoding) {
-	if puback {
-		code, text := codeSuccess, ""
-		if c.level == level5 {
-			code = pubackCode(r.Refusal())
-		}
-		if code != codeSuccess && c.problemInfo { // MQTT-3.1.2-29
-			text = reasonString(firstFault(r))
-		}
-		if size := 9 + len(text); c.maximumPacket > 0 && size > int(c.maximumPacket) { // MQTT-3.4.2-2
-			text = ""
-		}
-		out := c.out.buffer()
-		out.b = appendPuback(out.b, id, code, text)
-		c.out.pubacks++
+// acknowledgeLocked appends the PUBACK.
+func (c *conn) acknowledgeLocked(r *steps.Receipt, id uint16) {
+	code, text := codeSuccess, ""
+	if c.level == level5 {
+		code = pubackCode(r.Refusal())
 	}
-	if c.receiptTopic != "" {
-		c.appendReceiptLocked(r, enc)
+	if code != codeSuccess && c.problemInfo { // MQTT-3.1.2-29
+		text = reasonString(firstFault(r))
 	}
+	if size := 9 + len(text); c.maximumPacket > 0 && size > int(c.maximumPacket) { // MQTT-3.4.2-2
+		text = ""
+	}
+	out := c.out.buffer()
+	out.b = appendPuback(out.b, id, code, text)
+	c.out.pubacks++
 }
 
 // firstFault returns the detail of the fault that Receipt.Refusal takes its reason from.

@@ -43,6 +43,8 @@ type Server struct {
 	stopped chan struct{} // closed when Shutdown begins
 	idle    chan struct{} // closed when after that nothing is left
 
+	subscribers subscribers
+
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // being served
 	conns     map[*conn]struct{}
@@ -156,6 +158,7 @@ func (s *Server) claim(c *conn) {
 
 // remove forgets a connection that has finished with orphans payloads in flight.
 func (s *Server) remove(c *conn, orphans int) {
+	s.subscribers.remove(c)
 	s.metrics.connections.Dec()
 	s.metrics.disconnects[c.why].Inc()
 	s.mu.Lock()
@@ -171,7 +174,7 @@ func (s *Server) remove(c *conn, orphans int) {
 func (s *Server) settleOrphan() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.orphans = max(s.orphans-1, 0) // a Submit that panicked may still be completed
+	s.orphans-- // below 0 if remove has yet to add this one
 	s.settleLocked()
 }
 

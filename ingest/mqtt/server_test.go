@@ -280,22 +280,30 @@ func TestAcceptErrors(t *testing.T) {
 }
 
 func TestPanicClosesOneConnection(t *testing.T) {
-	gw := newFake()
-	gw.submit = func(_ context.Context, env *ingest.Envelope) error {
+	boom := func(env *ingest.Envelope) {
 		if string(env.Body) == "boom" {
 			panic("a bug behind the listener")
 		}
-		return nil
 	}
-	s, addr := startServerOn(t, DefaultConfig(), gw)
-	bad, good := connectTo(t, addr, level5, "bad"), connectTo(t, addr, level5, "good")
-	bad.publish(1, "boom")
-	bad.wantEnd(codeUnspecified)
-	good.publish(1, "x")
-	gw.take(t).store()
-	good.wantPuback(1, codeSuccess)
-	if got := testutil.ToFloat64(s.metrics.panics); got != 1 {
-		t.Errorf("%v panics were counted", got)
+	before, after := newFake(), newFake()
+	before.submit = func(_ context.Context, env *ingest.Envelope) error { boom(env); return nil }
+	after.queued = boom
+	for name, gw := range map[string]*fakeGateway{"before queueing": before, "after queueing": after} {
+		t.Run(name, func(t *testing.T) {
+			s, addr := startServerOn(t, DefaultConfig(), gw)
+			bad, good := connectTo(t, addr, level5, "bad"), connectTo(t, addr, level5, "good")
+			bad.publish(1, "boom")
+			bad.wantEnd(codeUnspecified)
+			if gw == after {
+				gw.take(t).store()
+			}
+			good.publish(1, "x")
+			gw.take(t).store()
+			good.wantPuback(1, codeSuccess)
+			if got := testutil.ToFloat64(s.metrics.panics); got != 1 {
+				t.Errorf("%v panics were counted", got)
+			}
+		})
 	}
 }
 

@@ -29,6 +29,7 @@ func (c *conn) subscribe(body []byte) error {
 	err = c.reply(func(dst []byte) []byte { return appendFilterAck(dst, typeSuback, c.level, id, codes) })
 	if err == nil && granted {
 		c.setReceiptTopic(c.ownTopics + receiptLevel)
+		c.srv.subscribers.add(c)
 	}
 	return err
 }
@@ -52,6 +53,7 @@ func (c *conn) unsubscribe(body []byte) error {
 	}
 	if !subscribed {
 		c.setReceiptTopic("")
+		c.srv.subscribers.remove(c)
 	}
 	return c.reply(func(dst []byte) []byte { return appendFilterAck(dst, typeUnsuback, c.level, id, codes) })
 }
