@@ -100,9 +100,10 @@ func deviceList() *cobra.Command {
 	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
 		return printList(cmd, f, []string{"device", "kind", "participant", "revoked", "last_seen", "uploads"}, func(row func(...any) error) error {
 			return c.EachDevice(ctx, func(d admin.Device) error {
-				seen, uploads := "-", uint64(0)
+				var seen time.Time
+				var uploads uint64
 				if d.Contact != nil {
-					seen, uploads = localTime(d.Contact.ReceivedAt), d.Contact.Uploads
+					seen, uploads = d.Contact.ReceivedAt, d.Contact.Uploads
 				}
 				return row(d.ID, d.Kind.String(), d.Participant, d.Revoked, timestamp(f, seen), uploads)
 			})
