@@ -1,5 +1,5 @@
 # What a developer runs. `make check` is what has to pass before a commit.
-.PHONY: check test vet staticcheck vuln fuzz crash bench run build
+.PHONY: check test vet staticcheck vuln fuzz crash bench bench-peers run build
 
 FUZZTIME ?= 60s
 
@@ -39,3 +39,8 @@ crash:
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
+
+# The same load against ayumi, Mosquitto (Debian: apt-get install mosquitto) and, when FLOOR names
+# its program, the bare listener. ROUNDS, DURATION and WARMUP may be set; docs/performance.md.
+bench-peers:
+	scripts/bench-peers

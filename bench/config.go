@@ -42,6 +42,8 @@ type Config struct {
 	Drain    time.Duration // after that, for what is unacknowledged; 10 s when 0
 	Rate     float64       // uploads/s over all connections on a fixed schedule; 0: as fast as acknowledged
 
+	ServerPID int // whose processor time and memory are reported; 0: nobody's
+
 	// Dial opens the transport below TLS; nil is a net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }

@@ -2,8 +2,8 @@
 // fast as a server acknowledges them, or at a fixed rate, and counts what was acknowledged and when.
 //
 // Invariants:
-//   - Only what the server acknowledged is counted: a PUBACK, or a 200 with a whole receipt that
-//     says stored or duplicate.
+//   - Only what the server acknowledged is counted: by a PUBACK, or a 200 with a whole receipt. What
+//     it acknowledged but put into quarantine is counted as refused too.
 //   - At a fixed rate a message's latency runs from the moment at which it was due, not from the
 //     moment at which it could be sent. A server that stalls is charged for everything that should
 //     have been sent meanwhile.

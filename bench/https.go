@@ -6,7 +6,6 @@ import (
 	"encoding/base64"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -42,7 +41,7 @@ const maxReceipt = 16 << 20
 func newPoster(c *Config, index int, m *meter) *poster {
 	client := &c.Clients[index]
 	p := &poster{index: index, meter: m, pace: newPace(c, index)}
-	p.template = newTemplate(c, client, rand.New(rand.NewPCG(uint64(index), 1)))
+	p.template = newTemplate(c, client, newRandom(index))
 	var b strings.Builder
 	fmt.Fprintf(&b, "POST /v1/uploads HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-protobuf", c.Addr)
 	if len(client.Carries) > 0 {
@@ -65,6 +64,14 @@ func (p *poster) connect(ctx context.Context, c *Config) (err error) {
 		p.br = bufio.NewReaderSize(p.conn, readBuffer)
 	}
 	return err
+}
+
+func (p *poster) begin(started, deadline time.Time) { p.started, p.deadline = started, deadline }
+
+func (p *poster) close() {
+	if p.conn != nil {
+		_ = p.conn.Close() // the run is given up
+	}
 }
 
 // run posts until the end.

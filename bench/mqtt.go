@@ -1,10 +1,10 @@
 package bench
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"os"
 	"strings"
@@ -31,7 +31,6 @@ type publisher struct {
 	pace     pace
 	started  time.Time
 	deadline time.Time // of the whole run
-	version  byte
 
 	packet int    // bytes of one PUBLISH
 	id     int    // offset of the packet identifier in it
@@ -44,15 +43,14 @@ type publisher struct {
 	free  []uint16        // a ring of packet identifiers
 	head  int
 	nfree int
-	acked uint64
 }
 
 // newPublisher lays the window's packets out, each ready but for what changes.
 func newPublisher(c *Config, index int, m *meter) *publisher {
 	client := &c.Clients[index]
 	p := &publisher{
-		index: index, meter: m, pace: newPace(c, index), version: c.Version, in: make([]byte, readBuffer),
-		template: newTemplate(c, client, rand.New(rand.NewPCG(uint64(index), 1))),
+		index: index, meter: m, pace: newPace(c, index), in: make([]byte, readBuffer),
+		template: newTemplate(c, client, newRandom(index)),
 	}
 	topic := strings.ReplaceAll(c.Topic, "{client}", client.ID)
 	n := 2 + len(topic) + 2 + len(p.template.body)
@@ -84,18 +82,29 @@ func (p *publisher) window(n int) {
 	}
 }
 
+func (p *publisher) begin(started, deadline time.Time) { p.started, p.deadline = started, deadline }
+
+func (p *publisher) close() {
+	if p.conn != nil {
+		_ = p.conn.Close() // the run is given up
+	}
+}
+
 // run publishes until the end and then until everything is acknowledged.
-func (p *publisher) run() {
+func (p *publisher) run(context.Context) {
 	err := p.loop()
 	unacked := uint64(len(p.due) - p.nfree)
 	if err != nil {
 		p.meter.fail(p.index, err, unacked)
 	}
-	_, _ = p.conn.Write([]byte{0xE0, 0}) // DISCONNECT; whoever is gone need not be told
+	_, _ = p.conn.Write([]byte{disconnectType << 4, 0}) // whoever is gone need not be told
 	_ = p.conn.Close()
 }
 
 func (p *publisher) loop() error {
+	if err := p.conn.SetWriteDeadline(p.deadline); err != nil {
+		return err
+	}
 	until := time.Time{} // the read deadline that stands
 	for {
 		next, more, err := p.publish()
@@ -177,7 +186,6 @@ func (p *publisher) acknowledged() error {
 	}
 	p.meter.latency(p.index, now, took, same)
 	p.meter.ack(now, acks)
-	p.acked += acks
 	p.have = copy(p.in, b)
 	if p.have == len(p.in) || len(b) >= 2 && b[1] >= 0x80 {
 		return fmt.Errorf("a packet too large for an acknowledgement: %w", errProtocol)

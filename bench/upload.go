@@ -87,6 +87,9 @@ func newTemplate(c *Config, client *Client, random *rand.Rand) *template {
 	return t
 }
 
+// newRandom returns the source of one connection's counts, the same in every run.
+func newRandom(index int) *rand.Rand { return rand.New(rand.NewPCG(uint64(index), 1)) }
+
 // minutes invents counts: half of the minutes at rest, the others with up to 127 steps, which is
 // a brisk walk and one byte.
 func minutes(n int, random *rand.Rand) []uint32 {

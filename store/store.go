@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -68,6 +69,10 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		return nil, err
 	}
 	db, err := badger.Open(cfg.badgerOptions(badgerLog{log}))
+	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") { // Badger has no value for it
+		return nil, steps.Errorf("open store", steps.Conflict,
+			"another process has %q open; stop it first, or use another data directory", cfg.Dir)
+	}
 	if err != nil {
 		return nil, steps.Errorf("open store", steps.Unavailable, "%q: %w", cfg.Dir, err)
 	}

@@ -84,7 +84,7 @@ func checkStore(cmd *cobra.Command, dir string, acceptLoss bool) (report *store.
 	sc.AcceptLoss = acceptLoss
 	s, err := store.Open(sc, cfg.logger(cmd.ErrOrStderr()), prometheus.NewRegistry())
 	if err != nil {
-		return nil, fmt.Errorf("%w (is the gateway still running?)", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	bar := newProgress(cmd.ErrOrStderr())
