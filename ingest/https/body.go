@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/zstd"
@@ -181,7 +182,11 @@ func (x *exchange) readBody(kind coding) (*buffer, *document) {
 	if n := min(x.r.ContentLength, maxLengthHint); n > 0 {
 		wire.b = slices.Grow(wire.b, int(n))
 	}
+	cut := context.AfterFunc(x.s.stopped, func() { // nothing of it was submitted, so nothing is lost
+		_ = http.NewResponseController(x.w).SetReadDeadline(time.Unix(1, 0)) // fails where there is none to wait for
+	})
 	err := wire.readFrom(http.MaxBytesReader(x.w, x.r.Body, limit), limit)
+	cut()
 	x.bytes = len(wire.b)
 	x.s.m.body.Add(float64(len(wire.b)))
 	if err != nil {
@@ -213,6 +218,8 @@ func (x *exchange) readProblem(err error) *document {
 	switch {
 	case errors.As(err, &tooLarge):
 		return x.s.tooLarge()
+	case errors.Is(err, os.ErrDeadlineExceeded) && x.s.stopped.Err() != nil:
+		return problemOf(steps.Errorf("receive upload", steps.Unavailable, "the server is stopping"))
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return newProblem(problemSlow, fmt.Sprintf("the body did not arrive within %v; send smaller uploads", x.s.cfg.ReadTimeout))
 	case errors.Is(err, io.ErrUnexpectedEOF):

@@ -44,6 +44,9 @@ type Server struct {
 	conns   chan struct{}   // one element an open connection, MaxConns at most
 	base    context.Context // ends when Shutdown gives up waiting
 	abort   context.CancelFunc
+	stopped context.Context // ends when Shutdown begins
+	stop    context.CancelFunc
+	taken   int // places that Shutdown took for good
 	buffers bufferPool
 }
 
@@ -59,8 +62,9 @@ func New(cfg Config, gw Gateway, days Days, log *slog.Logger, reg prometheus.Reg
 		return nil, err
 	}
 	base, abort := context.WithCancel(context.Background())
+	stopped, stop := context.WithCancel(base)
 	s := &Server{
-		cfg: cfg, gw: gw, days: days, log: log, codec: c, base: base, abort: abort,
+		cfg: cfg, gw: gw, days: days, log: log, codec: c, base: base, abort: abort, stopped: stopped, stop: stop,
 		places: make(chan struct{}, cfg.MaxInFlight),
 		conns:  make(chan struct{}, cfg.MaxConns),
 	}
@@ -98,30 +102,48 @@ func (s *Server) Serve(l net.Listener) error {
 	return fmt.Errorf("cannot serve https on %q: %w", l.Addr(), err)
 }
 
-// Shutdown stops accepting and lets the requests in flight get their answers. When ctx ends first it
-// closes their connections, gives their handlers a second to leave the gateway, and returns an
-// error; their clients have no answer and send again.
+// Shutdown stops accepting, cuts requests that are still being received, and lets those that were
+// received get their answers. When ctx ends first it closes their connections, gives their handlers
+// a second to leave the gateway, and returns an error; their clients have no answer and send again.
 func (s *Server) Shutdown(ctx context.Context) error {
 	defer s.abort()
-	err := s.http.Shutdown(ctx)
-	if err == nil {
-		return nil
+	s.stop()
+	closed := make(chan error, 1)
+	go func() { closed <- s.http.Shutdown(ctx) }()
+	if left := s.awaitHandlers(ctx); left == 0 {
+		// Nobody is in the gateway. What is still open said nothing, or is reading its answer.
+		select {
+		case err := <-closed:
+			return err
+		case <-time.After(answerLinger):
+			_ = s.http.Close() // the listeners are closed already; a connection's close error helps nobody
+			<-closed
+			return nil
+		}
 	}
 	s.abort()
-	_ = s.http.Close() // the listeners are closed already; a connection's close error helps nobody
-	left := s.awaitHandlers(time.Second)
-	return fmt.Errorf("cannot finish all https requests before the deadline, %d still in the gateway: %w", left, err)
+	_ = s.http.Close() // as above
+	err := <-closed
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	if left := s.awaitHandlers(last); left > 0 {
+		err = errors.Join(err, fmt.Errorf("%d are still in the gateway", left))
+	}
+	return fmt.Errorf("cannot finish all https requests before the deadline: %w", err)
 }
 
-// awaitHandlers takes every place, so that no handler is left, and returns how many it did not get.
-func (s *Server) awaitHandlers(limit time.Duration) int {
-	t := time.NewTimer(limit)
-	defer t.Stop()
-	for i := range cap(s.places) {
+// answerLinger is how long an answer that was given may take to be read when the server stops.
+const answerLinger = 250 * time.Millisecond
+
+// awaitHandlers takes every place, so that no handler is left, and returns how many it did not get
+// until ctx ended.
+func (s *Server) awaitHandlers(ctx context.Context) int {
+	for s.taken < cap(s.places) {
 		select {
 		case s.places <- struct{}{}:
-		case <-t.C:
-			return cap(s.places) - i
+			s.taken++
+		case <-ctx.Done():
+			return cap(s.places) - s.taken
 		}
 	}
 	return 0
