@@ -145,24 +145,12 @@ func staffName(by string) string {
 	return os.Getenv("USER")
 }
 
-// localTime prints an instant for people.
-func localTime(t time.Time) string {
-	if t.IsZero() {
-		return "-"
-	}
-	return t.Local().Format("2006-01-02 15:04:05")
-}
-
-// timestamp prints an instant in the format's manner: for people by their clock, for programs by
-// RFC 3339.
-func timestamp(f format, t time.Time) string {
-	if f == formatTable {
-		return localTime(t)
-	}
+// timestamp prints an instant, by the clock of whoever looks (RFC 3339); nothing for never.
+func timestamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}
-	return t.UTC().Format(time.RFC3339)
+	return t.Local().Format(time.RFC3339)
 }
 
 // orDash prints an optional value.

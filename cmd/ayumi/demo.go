@@ -161,7 +161,7 @@ func printDemo(ctx context.Context, w io.Writer, c *admin.Client, f *fleet, r *r
 		return err
 	}
 	fmt.Fprintln(w)
-	out, err := newRows(w, formatTable, "participant", "days", "steps", "steps/day", "points", "")
+	out, err := newRows(w, formatTable, "participant", "days", "steps", "steps/day", "points", "of the most")
 	if err != nil {
 		return err
 	}

@@ -81,7 +81,7 @@ func deviceShow() *cobra.Command {
 		fmt.Fprintf(w, "device     %s\nkind       %s\nsince      %s\nrevoked    %t\n", d.ID, d.Kind, d.Since, d.Revoked)
 		if k := d.Contact; k != nil {
 			fmt.Fprintf(w, "last seen  %s\nuploads    %d\nbattery    %d %%\nfirmware   %s\nsignal     %d dBm\n",
-				localTime(k.ReceivedAt), k.Uploads, k.Battery, k.Firmware, k.Signal)
+				timestamp(k.ReceivedAt), k.Uploads, k.Battery, k.Firmware, k.Signal)
 		} else {
 			fmt.Fprintln(w, "last seen  never")
 		}
@@ -105,7 +105,7 @@ func deviceList() *cobra.Command {
 				if d.Contact != nil {
 					seen, uploads = d.Contact.ReceivedAt, d.Contact.Uploads
 				}
-				return row(d.ID, d.Kind.String(), d.Participant, d.Revoked, timestamp(f, seen), uploads)
+				return row(d.ID, d.Kind.String(), d.Participant, d.Revoked, timestamp(seen), uploads)
 			})
 		})
 	})

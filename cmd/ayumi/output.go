@@ -78,6 +78,9 @@ func (r tableRows) row(cells ...any) error {
 		if i > 0 {
 			fmt.Fprint(r.w, "\t")
 		}
+		if c == "" && i > 0 { // an empty cell would look like a shifted row
+			c = "-"
+		}
 		fmt.Fprint(r.w, c)
 	}
 	_, err := fmt.Fprintln(r.w)

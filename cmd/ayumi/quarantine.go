@@ -42,7 +42,7 @@ func quarantineList() *cobra.Command {
 		return printList(cmd, f, []string{"id", "received_at", "device", "transport", "state", "series", "reason", "detail"}, func(row func(...any) error) error {
 			return c.EachQuarantined(ctx, filter, func(q *admin.QuarantineEntry) error {
 				for _, x := range q.Faults {
-					if err := row(q.ID, timestamp(f, q.ReceivedAt), q.Device, q.Transport, q.State, x.Series, x.Reason, x.Detail); err != nil {
+					if err := row(q.ID, timestamp(q.ReceivedAt), q.Device, q.Transport, q.State, x.Series, x.Reason, x.Detail); err != nil {
 						return err
 					}
 				}
@@ -95,9 +95,9 @@ func quarantineShow() *cobra.Command {
 func printEntry(cmd *cobra.Command, q *admin.QuarantineEntry) error {
 	w := cmd.OutOrStdout()
 	fmt.Fprintf(w, "id           %s\nreceived     %s\ndevice       %s\ncarried by   %s\ntransport    %s\nencoding     %s\ntopic        %s\nstate        %s\n",
-		q.ID, localTime(q.ReceivedAt), q.Device, cmp.Or(string(q.Via), "-"), q.Transport, cmp.Or(q.Encoding, "-"), cmp.Or(q.Topic, "-"), q.State)
+		q.ID, timestamp(q.ReceivedAt), q.Device, cmp.Or(string(q.Via), "-"), q.Transport, cmp.Or(q.Encoding, "-"), cmp.Or(q.Topic, "-"), q.State)
 	if q.Decision != nil {
-		fmt.Fprintf(w, "decided      %s by %s: %s\n", localTime(q.Decision.At), q.Decision.By, q.Decision.Reason)
+		fmt.Fprintf(w, "decided      %s by %s: %s\n", timestamp(q.Decision.At), q.Decision.By, q.Decision.Reason)
 	}
 	for _, x := range q.Faults {
 		where := "upload"
