@@ -131,7 +131,7 @@ func TestOverload(t *testing.T) {
 // blocked is a journal whose queue is full for ever.
 type blocked struct{ memory }
 
-func (*blocked) Append(ctx context.Context, _ *steps.Commit, _ func(error)) error {
+func (*blocked) Append(ctx context.Context, _ *steps.Commit, _ steps.Completion) error {
 	<-ctx.Done()
 	return steps.E("queue", steps.Overload, ctx.Err())
 }

@@ -17,12 +17,7 @@ type Envelope struct {
 	Body       []byte // read until Submit returns, not afterwards
 }
 
-// Completion is told the outcome of one submitted payload.
-type Completion interface {
-	// Complete is called exactly once for every Submit that returned nil, in the order of
-	// submission, from the store's committer: it must not block and must not keep r.
-	//
-	// With err == nil the payload is on disk, stored or quarantined, and may be acknowledged.
-	// Otherwise it may not be: the connection closes, or HTTP answers by the error's kind.
-	Complete(r *steps.Receipt, err error)
-}
+// Completion is told the outcome of one submitted payload: exactly once for every Submit that
+// returned nil, in the order of submission. With an error the connection closes, or HTTP answers by
+// the error's kind.
+type Completion = steps.Completion

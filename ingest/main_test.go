@@ -120,7 +120,7 @@ type memory struct {
 	commits        []steps.Commit
 }
 
-func (m *memory) Append(_ context.Context, c *steps.Commit, done func(error)) error {
+func (m *memory) Append(_ context.Context, c *steps.Commit, done steps.Completion) error {
 	if m.refuse != nil {
 		return m.refuse
 	}
@@ -133,7 +133,7 @@ func (m *memory) Append(_ context.Context, c *steps.Commit, done func(error)) er
 	}
 	m.commits = append(m.commits, kept)
 	c.Receipt.Record = steps.RecordID{Group: 1, Index: uint32(len(m.commits))}
-	done(m.fail)
+	done.Complete(&c.Receipt, m.fail)
 	return nil
 }
 

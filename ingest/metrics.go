@@ -43,15 +43,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) count(s *submission, err error) {
-	t := s.transport
+func (m *metrics) count(t steps.Transport, samples int, r *steps.Receipt, err error) {
 	if err != nil {
 		m.failures[t].Inc()
 		return
 	}
-	m.samples[t].Add(float64(s.samples))
-	for i := range s.commit.Receipt.Uploads {
-		u := &s.commit.Receipt.Uploads[i]
+	m.samples[t].Add(float64(samples))
+	for i := range r.Uploads {
+		u := &r.Uploads[i]
 		m.verdicts[t][u.Verdict].Inc()
 		for _, f := range u.Faults {
 			m.quarantined.WithLabelValues(f.Reason.String()).Inc()

@@ -24,8 +24,8 @@ type Directory interface {
 
 // Journal is what the pipeline needs from the store.
 type Journal interface {
-	// Append queues a commit. See Completion for what done promises.
-	Append(ctx context.Context, c *steps.Commit, done func(error)) error
+	// Append queues a commit, which it reads until it returns. See Completion for what done is told.
+	Append(ctx context.Context, c *steps.Commit, done steps.Completion) error
 	// Quarantined returns one quarantined payload with its raw bytes.
 	Quarantined(ctx context.Context, id steps.QuarantineID) (*steps.QuarantineEntry, error)
 	// Resolve closes a quarantined payload without adding anything.
@@ -56,16 +56,16 @@ type Pipeline struct {
 	clock    func() time.Time
 	metrics  *metrics
 	pool     sync.Pool // of *submission
+	waiting  sync.Pool // of *waiting
 }
 
 // New returns a pipeline.
 func New(limits Limits, cal steps.Calendar, dir Directory, j Journal, clock func() time.Time, reg prometheus.Registerer) *Pipeline {
 	p := &Pipeline{limits: limits, calendar: cal, dir: dir, journal: j, clock: clock, metrics: newMetrics(reg)}
 	p.pool.New = func() any {
-		s := &submission{p: p, decoder: native.NewDecoder(limits.Protocol)}
-		s.finished = s.finish
-		return s
+		return &submission{p: p, decoder: native.NewDecoder(limits.Protocol)}
 	}
+	p.waiting.New = func() any { return &waiting{metrics: p.metrics} }
 	return p
 }
 
@@ -78,20 +78,21 @@ func (p *Pipeline) Submit(ctx context.Context, env *Envelope, done Completion) e
 		return steps.Errorf("accept payload", steps.Unauthorized, "the credential of %s was rotated or revoked", env.Identity.Device)
 	}
 	s := p.pool.Get().(*submission)
-	s.begin(env, done)
+	defer s.free()
+	s.begin(env)
 	s.take(env)
-	return s.send(ctx)
+	return s.send(ctx, done)
 }
 
-// submission is one payload on its way. It is pooled with all the memory that it needs.
+// submission is one payload until it is queued. It is pooled with all the memory that it needs, so
+// a goroutine that submits mostly finds the same in its processor's cache.
 type submission struct {
-	p        *Pipeline
-	decoder  *native.Decoder
-	upload   steps.Upload
-	counts   []uint32 // memory of the counts that are not the payload's own
-	commit   steps.Commit
-	done     Completion
-	finished func(error) // s.finish, bound once
+	p       *Pipeline
+	decoder *native.Decoder
+	upload  steps.Upload
+	counts  []uint32 // memory of the counts that are not the payload's own
+	commit  steps.Commit
+	days    [2]dayCache // of today, and of the last sample
 
 	transport steps.Transport
 	encoding  steps.Encoding
@@ -102,11 +103,10 @@ type submission struct {
 	samples   int
 }
 
-func (s *submission) begin(env *Envelope, done Completion) {
-	s.done = done
+func (s *submission) begin(env *Envelope) {
 	s.transport, s.encoding = env.Transport, env.Encoding
 	s.now = env.ReceivedAt.Unix()
-	s.today = s.p.calendar.Day(s.now)
+	s.today, _, _ = s.days[0].at(s.p.calendar, s.now)
 	s.commit.Receipt.ReceivedAt = s.now
 	s.p.metrics.bytes[env.Transport].Add(float64(len(env.Body)))
 }
@@ -161,14 +161,14 @@ func (s *submission) judge(device steps.DeviceID, raw []byte, err error) {
 		s.seal(raw)
 		return
 	}
-	if !s.p.dir.Active(device) {
+	if (s.via != "" || s.release) && !s.p.dir.Active(device) { // otherwise the credential was just looked at
 		s.fault(-1, steps.ReasonUnknownDevice, "device is not registered or was revoked; register it first")
 		s.seal(raw)
 		return
 	}
 	if !s.release {
 		s.commit.Contacts = append(s.commit.Contacts, steps.Contact{
-			Device: device, SentAt: s.upload.SentAt, Status: s.upload.Status,
+			Upload: len(s.commit.Receipt.Uploads) - 1, Device: device, SentAt: s.upload.SentAt, Status: s.upload.Status,
 		})
 	}
 	for i := range s.upload.Series {
@@ -233,21 +233,38 @@ func (s *submission) seal(raw []byte) {
 	})
 }
 
-// send queues the commit. Without an error, finish is called.
-func (s *submission) send(ctx context.Context) error {
-	err := s.p.journal.Append(ctx, &s.commit, s.finished)
+// send queues the commit. Without an error, done will be told the outcome.
+func (s *submission) send(ctx context.Context, done Completion) error {
+	w := s.p.waiting.Get().(*waiting)
+	w.p, w.done, w.transport, w.samples = s.p, done, s.transport, s.samples
+	err := s.p.journal.Append(ctx, &s.commit, w)
 	if err != nil {
 		s.p.metrics.failures[s.transport].Inc()
-		s.free()
+		w.free()
 	}
 	return err
 }
 
-// finish reports the outcome and returns the submission to the pool.
-func (s *submission) finish(err error) {
-	s.p.metrics.count(s, err)
-	s.done.Complete(&s.commit.Receipt, err)
-	s.free()
+// waiting is what is left of a payload while it is queued.
+type waiting struct {
+	p         *Pipeline
+	metrics   *metrics
+	done      Completion
+	transport steps.Transport
+	samples   int
+}
+
+// Complete counts the outcome and passes it on.
+func (w *waiting) Complete(r *steps.Receipt, err error) {
+	w.metrics.count(w.transport, w.samples, r, err)
+	done := w.done
+	w.free()
+	done.Complete(r, err)
+}
+
+func (w *waiting) free() {
+	w.done = nil
+	w.p.waiting.Put(w)
 }
 
 // Memory that one unusually large payload needed is not kept.
@@ -272,6 +289,6 @@ func (s *submission) free() {
 		Runs: c.Runs[:0], Contacts: c.Contacts[:0], Quarantine: c.Quarantine[:0],
 		Receipt: steps.Receipt{Uploads: c.Receipt.Uploads[:0]},
 	}
-	s.counts, s.done, s.via, s.release, s.samples = s.counts[:0], nil, "", false, 0
+	s.counts, s.via, s.release, s.samples = s.counts[:0], "", false, 0
 	s.p.pool.Put(s)
 }

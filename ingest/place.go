@@ -24,8 +24,7 @@ func (s *submission) place(device steps.DeviceID, index int, series *steps.Serie
 	// What precedes a count that would be too old or unbound is cut off by day, so that the
 	// rest of a week's upload is stored.
 	for len(counts) > 0 {
-		day := s.p.calendar.Day(start)
-		begin, end := s.p.calendar.Bounds(day)
+		day, begin, end := s.days[1].at(s.p.calendar, start)
 		if reason, detail := s.aligned(series.Interval, start-begin, end-start); reason != 0 {
 			s.fault(index, reason, detail)
 			return
@@ -35,6 +34,26 @@ func (s *submission) place(device steps.DeviceID, index int, series *steps.Serie
 		start += int64(n) * int64(series.Interval)
 		counts = counts[n:]
 	}
+}
+
+// dayCache remembers the bounds of the day that was last asked for: neighbouring samples mostly
+// share theirs.
+type dayCache struct {
+	day        steps.Day
+	begin, end int64
+}
+
+// at returns the day of a UTC second and its bounds.
+func (c *dayCache) at(cal steps.Calendar, unix int64) (day steps.Day, begin, end int64) {
+	if unix < c.begin || unix >= c.end {
+		c.day = cal.Day(unix)
+		c.begin, c.end = cal.Bounds(c.day)
+		for unix >= c.end { // a clock that goes back over midnight does not bring the old day back
+			c.day++
+			c.begin, c.end = cal.Bounds(c.day)
+		}
+	}
+	return c.day, c.begin, c.end
 }
 
 // screen rejects what can be told from the series' frame alone.
@@ -138,7 +157,7 @@ func (s *submission) placeDay(device steps.DeviceID, index int, series *steps.Se
 	}
 	s.samples += len(counts)
 	s.commit.Runs = append(s.commit.Runs, steps.Run{
-		Participant: participant, Device: device, Revision: s.upload.Revision, Day: day,
+		Participant: participant, Day: day,
 		Interval: series.Interval, First: first, Origin: series.Origin, Counts: counts,
 		Upload: len(s.commit.Receipt.Uploads) - 1,
 	})

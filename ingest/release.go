@@ -25,16 +25,15 @@ func (p *Pipeline) Release(ctx context.Context, id steps.QuarantineID, by, reaso
 	now := p.clock()
 	result := make(waiter, 1)
 	s := p.pool.Get().(*submission)
+	defer s.free()
 	s.release = true
-	s.begin(&Envelope{Transport: steps.Staff, Encoding: q.Encoding, ReceivedAt: now, Body: q.Raw}, result)
+	s.begin(&Envelope{Transport: steps.Staff, Encoding: q.Encoding, ReceivedAt: now, Body: q.Raw})
 	s.retake(q)
 	if f := s.receipt().Faults; len(f) > 0 {
-		err := steps.Errorf("release payload", steps.Invalid, "series[%d] still %s: %s", f[0].Series, f[0].Reason, f[0].Detail)
-		s.free()
-		return nil, err
+		return nil, steps.Errorf("release payload", steps.Invalid, "series[%d] still %s: %s", f[0].Series, f[0].Reason, f[0].Detail)
 	}
 	s.commit.Resolve = &steps.Resolution{ID: id, Decision: decision(steps.Released, now.Unix(), by, reason)}
-	if err := s.send(ctx); err != nil {
+	if err := s.send(ctx, result); err != nil {
 		return nil, err
 	}
 	out := <-result // the store always answers

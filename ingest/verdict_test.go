@@ -39,7 +39,7 @@ func (c *verdictCase) check(t *testing.T) {
 			t.Errorf("%v: runs %q; want %q", enc, got, c.runs)
 		}
 		for _, run := range commit.Runs {
-			if run.Device != device || run.Revision != (steps.Revision{Boot: 1, Seq: 7}) || run.Upload != 0 {
+			if run.Upload != 0 {
 				t.Errorf("%v: run %+v is not the upload's", enc, run)
 			}
 		}

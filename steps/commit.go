@@ -48,11 +48,9 @@ func (e Encoding) String() string {
 
 // Run is a stretch of counts inside one day of one participant and one device: what the store
 // merges. Each of its intervals is one cell (participant, device, day, interval, index) and the
-// merge law is applied cell by cell.
+// merge law is applied cell by cell. Device and revision are those of the upload's receipt.
 type Run struct {
 	Participant ParticipantID
-	Device      DeviceID
-	Revision    Revision
 	Day         Day
 	Interval    uint32 // seconds, a multiple of 60 that divides 86,400
 	First       int    // index of the first interval in the day
@@ -63,6 +61,7 @@ type Run struct {
 
 // Contact is the trace that an upload leaves on its device, whatever became of its samples.
 type Contact struct {
+	Upload int // index of the upload in the commit's receipt
 	Device DeviceID
 	SentAt int64 // device clock, UTC seconds, 0 when absent
 	Status DeviceStatus
@@ -120,10 +119,18 @@ func NewQuarantineID(device DeviceID, raw []byte) QuarantineID {
 	return QuarantineID(hex.EncodeToString(h.Sum(nil)[:16]))
 }
 
+// Completion is told the outcome of one payload.
+type Completion interface {
+	// Complete is called exactly once, from the store's committer: it must not block and must not
+	// keep r. With err == nil the payload is on disk, stored or quarantined, and may be
+	// acknowledged; otherwise it may not be.
+	Complete(r *Receipt, err error)
+}
+
 // Commit is all that one payload adds to the store. It becomes durable as a whole or not at all.
 type Commit struct {
-	Runs       []Run
-	Contacts   []Contact
+	Runs       []Run     // ascending by Upload
+	Contacts   []Contact // ascending by Upload, at most one each
 	Quarantine []QuarantineEntry
 	// Resolve, when set, closes a quarantined payload together with the runs that its release adds.
 	Resolve *Resolution

@@ -53,14 +53,12 @@ const awardBytes = 160
 // PutAwards stores awards durably and clears the days that did not change since.
 func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 	for len(awards) > 0 { // each part is atomic, and repeating one is harmless
-		n := min(len(awards), maxGroupOps)
+		n := min(len(awards), pieceKeys)
 		part := awards[:n]
 		awards = awards[n:]
-		err := s.change(ctx, &op{
-			size:  n * awardBytes,
-			write: func(txn *badger.Txn) error { return s.writeAwards(txn, part) },
-			after: func() { s.clearDirty(part) },
-		})
+		err := s.change(ctx, n*awardBytes,
+			func(txn *badger.Txn) error { return s.writeAwards(txn, part) },
+			func() { s.clearDirty(part) })
 		if err != nil {
 			return err
 		}
@@ -69,8 +67,8 @@ func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 }
 
 func (s *Store) writeAwards(txn *badger.Txn, awards []steps.Award) error {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	cleared := 0
 	for i := range awards {
 		a := &awards[i]
@@ -83,6 +81,8 @@ func (s *Store) writeAwards(txn *badger.Txn, awards []steps.Award) error {
 		}
 		cleared++
 		if d.persisted {
+			d.persisted = false // whatever makes it dirty again has to say so again
+			s.dirty[a.ParticipantDay] = d
 			if err := txn.Delete(dayKey(prefixDirty, a.ParticipantDay)); err != nil {
 				return steps.E("store awards", steps.Internal, err)
 			}
@@ -119,15 +119,12 @@ func (s *Store) RulesFingerprint() (fingerprint string, err error) {
 // Rescore stores the fingerprint and makes every stored day dirty. After a crash in between, the
 // next start makes them dirty again.
 func (s *Store) Rescore(ctx context.Context, fingerprint string) error {
-	err := s.change(ctx, &op{
-		size: len(fingerprint),
-		write: func(txn *badger.Txn) error {
-			if err := txn.Set(metaKey(metaRules), []byte(fingerprint)); err != nil {
-				return err
-			}
-			return txn.Set(metaKey(metaRescore), []byte{1})
-		},
-	})
+	err := s.change(ctx, len(fingerprint), func(txn *badger.Txn) error {
+		if err := txn.Set(metaKey(metaRules), []byte(fingerprint)); err != nil {
+			return err
+		}
+		return txn.Set(metaKey(metaRescore), []byte{1})
+	}, nil)
 	if err != nil {
 		return err
 	}
@@ -182,23 +179,20 @@ func (s *Store) RescoreParticipant(ctx context.Context, p steps.ParticipantID) e
 	if err != nil {
 		return err
 	}
-	return s.change(ctx, &op{
-		size: len(days) * awardBytes,
-		write: func(txn *badger.Txn) error {
-			for _, pd := range days {
-				if err := txn.Set(dayKey(prefixDirty, pd), nil); err != nil {
-					return steps.E("rescore participant", steps.Internal, err)
-				}
+	write := func(txn *badger.Txn) error {
+		for _, pd := range days {
+			if err := txn.Set(dayKey(prefixDirty, pd), nil); err != nil {
+				return steps.E("rescore participant", steps.Internal, err)
 			}
-			return nil
-		},
-		after: func() {
-			for _, pd := range days {
-				s.markDirty(pd)
-				d := s.dirty[pd]
-				d.persisted = true
-				s.dirty[pd] = d
-			}
-		},
+		}
+		return nil
+	}
+	return s.change(ctx, len(days)*awardBytes, write, func() {
+		for _, pd := range days {
+			s.markDirty(pd)
+			d := s.dirty[pd]
+			d.persisted = true
+			s.dirty[pd] = d
+		}
 	})
 }

@@ -70,7 +70,7 @@ func parseBlock(b []byte) (*deviceDay, error) {
 	}
 	r := reader{b: b[1:]}
 	d := &deviceDay{sources: []source{{}}}
-	for range r.count(compactAt) {
+	for range r.count(maxSources) {
 		d.sources = append(d.sources, source{
 			revision: steps.Revision{Boot: r.uint32(), Seq: r.uvarint()},
 			origin:   steps.Origin(r.byte()),

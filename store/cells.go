@@ -28,6 +28,7 @@ type lane struct {
 type deviceDay struct {
 	lanes   []lane   // by ascending interval
 	sources []source // sources[0] is unused
+	kept    uint16   // how many the last compact left
 }
 
 // outcome is what merging did.
@@ -36,17 +37,25 @@ type outcome struct {
 	conflicts int  // cells that the same revision had given another count
 }
 
+// cellRun is a stretch of counts to merge into a deviceDay.
+type cellRun struct {
+	interval uint32 // seconds
+	first    int    // cell
+	counts   []uint32
+	source   source
+}
+
 // merge applies the merge law cell by cell: the highest (revision, count, origin) wins.
-func (d *deviceDay) merge(r *steps.Run) outcome {
-	if len(r.Counts) == 0 {
+func (d *deviceDay) merge(r *cellRun) outcome {
+	if len(r.counts) == 0 {
 		return outcome{}
 	}
-	l := d.lane(r.Interval, r.First+len(r.Counts))
-	src := source{r.Revision, r.Origin}
+	l := d.lane(r.interval, r.first+len(r.counts))
+	src := r.source
 	var index uint16 // of src in d.sources, entered on first use
 	var out outcome
-	for i, count := range r.Counts {
-		at := r.First + i
+	for i, count := range r.counts {
+		at := r.first + i
 		wins, conflict := d.decide(l, at, count, src)
 		if conflict {
 			out.conflicts++
@@ -98,9 +107,13 @@ func (d *deviceDay) lane(interval uint32, n int) *lane {
 	return l
 }
 
-// compactAt is the number of sources at which those that no cell uses any more are dropped. It
-// stays below 1<<16 with room for the cells of every lane.
-const compactAt = 32 << 10
+// A deviceDay drops the sources that no cell uses any more when there are twice as many as it had
+// left the last time, but not for fewer than minSources. There are at most as many as cells, which
+// all lanes together have fewer than maxSources/2 of.
+const (
+	minSources = 64
+	maxSources = 1 << 14
+)
 
 // intern returns the index of src, entering it if need be. The newest sources are looked at
 // first: a device mostly repeats what it just said.
@@ -110,7 +123,7 @@ func (d *deviceDay) intern(src source) uint16 {
 			return uint16(i)
 		}
 	}
-	if len(d.sources) >= compactAt {
+	if len(d.sources) >= max(minSources, 2*int(d.kept)) {
 		d.compact()
 	}
 	if len(d.sources) == 0 {
@@ -139,7 +152,7 @@ func (d *deviceDay) compact() {
 			d.lanes[i].sources[j] = at
 		}
 	}
-	d.sources = kept
+	d.sources, d.kept = kept, uint16(len(kept))
 }
 
 // minutes adds the device's day to dst, minute by minute, as the larger of the two, and returns

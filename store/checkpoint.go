@@ -18,6 +18,7 @@ type checkpoint struct {
 	days     []steps.ParticipantDay
 	contacts []steps.DeviceID
 	journal  uint64 // next group to delete
+	done     bool   // the transaction under way is the last
 }
 
 // A piece of a checkpoint adds about this much to a transaction.
@@ -27,20 +28,13 @@ const (
 	pieceGroups = 1024
 )
 
-// checkpointPiece is what one transaction wrote for the checkpoint.
-type checkpointPiece struct {
-	days     []steps.ParticipantDay
-	contacts []steps.DeviceID
-	done     bool // the journal is retired
-}
-
 // beginCheckpoint starts a checkpoint of everything that is in the head only.
 func (s *Store) beginCheckpoint() {
 	if s.checkpoint != nil {
 		return
 	}
 	s.mu.Lock()
-	c := &checkpoint{upTo: s.next - 1, journal: s.retired + 1, days: s.unflushedDays, contacts: s.unflushedContacts}
+	c := &checkpoint{upTo: s.merged, journal: s.retired + 1, days: s.unflushedDays, contacts: s.unflushedContacts}
 	s.unflushedDays, s.unflushedContacts = nil, nil
 	s.mu.Unlock()
 	s.checkpointed = s.cfg.Clock().Unix()
@@ -50,62 +44,83 @@ func (s *Store) beginCheckpoint() {
 	}
 }
 
-// writePiece puts the next piece of the running checkpoint into txn.
-func (s *Store) writePiece(txn *badger.Txn) (*checkpointPiece, error) {
+// writePiece puts the next piece of the running checkpoint into txn. What it writes counts as
+// written from here on, because after a failed commit nothing is served any more.
+func (s *Store) writePiece(txn *badger.Txn) (err error) {
 	c := s.checkpoint
-	if c == nil {
-		return nil, nil
-	}
-	p := new(checkpointPiece)
-	var err error
 	switch {
+	case c == nil:
+		return nil
 	case len(c.days) > 0:
-		p.days, err = s.writeDays(txn, c.days)
-		c.days = c.days[len(p.days):]
+		c.days, err = s.writeDays(txn, c.days)
 	case len(c.contacts) > 0:
-		p.contacts, err = s.writeContacts(txn, c.contacts)
-		c.contacts = c.contacts[len(p.contacts):]
+		c.contacts, err = s.writeContacts(txn, c.contacts)
 	default:
-		p.done, err = s.retire(txn, c)
+		c.done, err = s.retire(txn, c)
 	}
 	if err != nil {
-		return nil, steps.E("write checkpoint", steps.Internal, err)
+		return steps.E("write checkpoint", steps.Internal, err)
 	}
-	return p, nil
+	return nil
 }
 
-// writeDays writes blocks, totals and dirty marks of the first of days, and returns those.
+// endPiece runs when the transaction of a piece is durable.
+func (s *Store) endPiece() {
+	if s.checkpoint == nil || !s.checkpoint.done {
+		return
+	}
+	s.retired = s.checkpoint.upTo
+	s.checkpoint = nil
+	s.metrics.checkpoints.Inc()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.evict()
+}
+
+// writeDays writes blocks, totals and dirty marks of the first of days, and returns the others.
 func (s *Store) writeDays(txn *badger.Txn, days []steps.ParticipantDay) ([]steps.ParticipantDay, error) {
-	s.mu.Lock() // encoding compacts the cells
+	s.mu.Lock()
 	defer s.mu.Unlock()
 	size := 0
 	for n, pd := range days {
 		if size >= pieceBytes || n >= pieceKeys {
-			return days[:n], nil
+			return days[n:], nil
 		}
-		h := s.head[pd]
-		for i := range h.devices {
-			if !h.devices[i].unflushed {
-				continue
-			}
-			s.block = appendBlock(s.block[:0], h.devices[i].cells)
-			block := append(make([]byte, 0, len(s.block)+tagBytes), s.block...)
-			h.devices[i].block = block
-			size += len(block)
-			if err := s.setSealed(txn, blockKey(pd, h.devices[i].device), block); err != nil {
-				return nil, err
-			}
-		}
-		if err := s.setSealed(txn, dayKey(prefixTotal, pd), appendTotal(nil, h.steps())); err != nil {
+		n, err := s.writeDay(txn, pd, s.head[pd])
+		if err != nil {
 			return nil, err
 		}
-		if d, ok := s.dirty[pd]; ok && !d.persisted {
-			if err := txn.Set(dayKey(prefixDirty, pd), nil); err != nil {
-				return nil, err
-			}
+		size += n
+	}
+	return nil, nil
+}
+
+// writeDay writes one day and keeps it encoded from then on. It returns the bytes written.
+func (s *Store) writeDay(txn *badger.Txn, pd steps.ParticipantDay, h *headDay) (size int, err error) {
+	total := h.steps()
+	for i := range h.devices {
+		d := &h.devices[i]
+		if !d.unflushed {
+			continue
+		}
+		s.block = appendBlock(s.block[:0], d.cells)
+		d.block = append(make([]byte, 0, len(s.block)+tagBytes), s.block...)
+		d.cells, d.unflushed = nil, false
+		size += len(d.block)
+		if err := s.setSealed(txn, blockKey(pd, d.device), d.block); err != nil {
+			return size, err
 		}
 	}
-	return days, nil
+	h.unflushed = false
+	if err := s.setSealed(txn, dayKey(prefixTotal, pd), appendTotal(nil, total)); err != nil {
+		return size, err
+	}
+	if d, ok := s.dirty[pd]; ok && !d.persisted {
+		d.persisted = true
+		s.dirty[pd] = d
+		return size, txn.Set(dayKey(prefixDirty, pd), nil)
+	}
+	return size, nil
 }
 
 // retire deletes journal groups that the blocks now cover, and reports whether that was all.
@@ -137,31 +152,8 @@ func (s *Store) retire(txn *badger.Txn, c *checkpoint) (bool, error) {
 	return c.journal > c.upTo, txn.Set(metaKey(metaRetired), binary.BigEndian.AppendUint64(nil, last))
 }
 
-// flushed marks as written what the piece's transaction made durable. The committer calls it
-// before it merges the group of the same transaction.
-func (p *checkpointPiece) flushed(s *Store) {
-	for _, pd := range p.days {
-		h := s.head[pd]
-		h.unflushed = false
-		for i := range h.devices {
-			h.devices[i].cells, h.devices[i].unflushed = nil, false
-		}
-		if d, ok := s.dirty[pd]; ok {
-			d.persisted = true
-			s.dirty[pd] = d
-		}
-	}
-	for _, d := range p.contacts {
-		s.contacts[d].unflushed = false
-	}
-	if p.done {
-		s.retired = s.checkpoint.upTo
-		s.checkpoint = nil
-		s.metrics.checkpoints.Inc()
-	}
-}
-
-// evict drops days that are on disk from memory until the head is within its bound.
+// evict drops days that are on disk from memory until the head is within its bound. The caller
+// holds mu.
 func (s *Store) evict() {
 	if len(s.head) <= s.cfg.HeadDays {
 		return
@@ -171,7 +163,7 @@ func (s *Store) evict() {
 		if len(s.head) <= s.cfg.HeadDays {
 			return
 		}
-		if !h.unflushed {
+		if !h.unflushed && h.pins == 0 {
 			delete(s.head, pd)
 			s.recent.remove(pd)
 		}

@@ -9,256 +9,229 @@ import (
 	"ayumi/steps"
 )
 
-// op is one thing to be made durable: a payload's commit, or a change of another table.
-type op struct {
-	commit  *steps.Commit
-	encoded []byte // the commit's runs and contacts, as they stand in the journal
-
-	loaded    []loadedDay // days of the commit that were read ahead
-	evictions uint64      // the store's count before they were
-
-	// write puts a change into the group's transaction. An error refuses this op alone and must
-	// be returned before anything was set.
-	write func(*badger.Txn) error
-	after func() // runs when the group is durable, under mu
-
-	size int // bytes it adds to the transaction, roughly
-	done func(error)
-	err  error
-}
-
-// enqueue hands o to the committer. An error means that o was not taken and done is not called.
-func (s *Store) enqueue(ctx context.Context, o *op) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	if err := s.refusal(o); err != nil {
-		return err
-	}
-	select {
-	case s.queue <- o:
-		return nil
-	default:
-	}
-	s.metrics.waits.Inc()
-	select {
-	case s.queue <- o:
-		return nil
-	case <-ctx.Done():
-		return steps.Errorf("queue for commit", steps.Overload,
-			"%d payloads wait already (store.queue_len): %w", s.cfg.QueueLen, context.Cause(ctx))
-	}
-}
-
-// Ready reports why uploads would be refused now, or nil.
-func (s *Store) Ready() error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
-	return s.refusal(&op{commit: new(steps.Commit)})
-}
-
-func (s *Store) refusal(o *op) error {
-	switch {
-	case s.closed:
-		return steps.Errorf("queue for commit", steps.Unavailable, "the store is shutting down")
-	case s.failed.Load():
-		return steps.Errorf("queue for commit", steps.Unavailable, "the store failed to commit and stopped")
-	case o.commit != nil && s.full.Load():
-		return steps.Errorf("queue for commit", steps.Unavailable,
-			"the disk is nearly full (store.min_free_bytes); free some space")
-	}
-	return nil
-}
-
 // Run commits until ctx ends, then drains the queue, writes the head to blocks as far as
 // StopWithin allows, and returns. It returns early with an error if a commit failed: what is in
 // doubt must not be served, so the process is expected to exit.
+//
+// While a group's fsync is under way, Run merges the group before it and reports to its submitters.
 func (s *Store) Run(ctx context.Context) error {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	stop := ctx.Done()
+	var before *group // durable, and not yet merged
 	for {
-		var first *op
-		var open = true
-		if s.checkpoint != nil { // work to do between groups
-			select {
-			case first, open = <-s.queue:
-			case <-stop:
-				stop = s.shut()
-			default:
+		g := s.takeGroup()
+		if g == nil && before != nil { // nothing to overlap with
+			s.conclude(before)
+			before = nil
+			continue
+		}
+		if g == nil && s.checkpoint == nil {
+			if s.drained() {
+				return s.finish()
 			}
-		} else {
 			select {
-			case first, open = <-s.queue:
+			case <-s.work:
 			case <-tick.C:
 				s.watch()
 			case <-stop:
-				stop = s.shut()
+				stop = nil
+				s.shut()
 			}
+			continue
 		}
-		if !open {
-			return s.finish()
+		commit, err := s.beginCommit(g)
+		if err != nil {
+			return s.fail(err, before, g)
 		}
-		if err := s.commitGroup(s.gather(first)); err != nil {
-			return s.fail(err)
+		if before != nil {
+			s.conclude(before)
+			before = nil
+		}
+		if err := s.endCommit(g, commit); err != nil {
+			return s.fail(err, g)
+		}
+		before = g
+		select { // under load there is no other moment for these
+		case <-tick.C:
+			s.watch()
+		case <-stop:
+			stop = nil
+			s.shut()
+		default:
 		}
 	}
 }
 
 // shut closes the queue to new work. What is queued is still committed.
-func (s *Store) shut() <-chan struct{} {
-	go func() { // senders that wait for room hold the gate until the committer made some
-		s.gate.Lock()
-		defer s.gate.Unlock()
-		if !s.closed {
-			s.closed = true
-			close(s.queue)
-		}
-	}()
-	return nil
+func (s *Store) shut() {
+	s.queue.Lock()
+	defer s.queue.Unlock()
+	s.closed = true
+	if s.open.room != nil { // whoever waits for room learns of it
+		close(s.open.room)
+		s.open.room = nil
+	}
 }
 
-// gather collects what waits, without waiting for more: a lone upload is not held back.
-func (s *Store) gather(first *op) []*op {
-	group := s.group[:0]
-	for o, size := first, 0; o != nil; {
-		group = append(group, o)
-		if size += o.size; size >= s.cfg.GroupBytes || len(group) >= maxGroupOps {
-			break
-		}
-		select {
-		case o = <-s.queue:
-		default:
-			o = nil
-		}
-	}
-	s.group = group
-	return group
+// drained reports whether the queue is closed and empty.
+func (s *Store) drained() bool {
+	s.queue.Lock()
+	defer s.queue.Unlock()
+	return s.closed && len(s.open.entries) == 0
 }
 
-// maxGroupOps keeps a group far below Badger's limit of entries a transaction.
-const maxGroupOps = 8192
+// commit is a transaction under way.
+type commit struct {
+	begun time.Time
+	done  chan error
+}
 
-// commitGroup makes a group and the next piece of a running checkpoint durable in one transaction
-// with one fsync, merges the group into the head and reports to its ops.
-func (s *Store) commitGroup(group []*op) error {
-	if len(group) == 0 && s.checkpoint == nil {
-		return nil
-	}
-	started := s.cfg.Clock()
-	s.load(group)
+// beginCommit starts to make a group, and the next piece of a running checkpoint, durable in one
+// transaction with one fsync. g may be nil.
+func (s *Store) beginCommit(g *group) (*commit, error) {
+	c := &commit{begun: s.cfg.Clock(), done: s.committed}
 	txn := s.db.NewTransaction(true)
-	defer txn.Discard()
-	journalled, err := s.writeGroup(txn, group)
-	if err != nil {
-		return err
+	if g != nil {
+		if err := s.writeGroup(txn, g); err != nil {
+			txn.Discard()
+			return nil, err
+		}
 	}
-	piece, err := s.writePiece(txn)
-	if err != nil {
-		return err
+	if err := s.writePiece(txn); err != nil {
+		txn.Discard()
+		return nil, err
 	}
-	if err := txn.Commit(); err != nil {
+	txn.CommitWith(func(err error) { c.done <- err })
+	return c, nil
+}
+
+// endCommit waits for the fsync and notes how far the journal is durable.
+func (s *Store) endCommit(g *group, c *commit) error {
+	if err := <-c.done; err != nil {
 		return steps.E("commit group", steps.Unavailable, err)
 	}
-	if journalled {
-		if err := s.watermark.set(s.next); err != nil {
+	now := s.cfg.Clock()
+	if g != nil && g.seq > 0 {
+		if err := s.watermark.set(g.seq); err != nil {
 			return err
 		}
-		s.next++
 	}
-	if err := s.watermark.sync(started); err != nil {
+	if err := s.watermark.sync(now); err != nil {
 		return err
 	}
-	s.merge(group, s.next-1, piece)
-	s.metrics.observe(len(group), s.cfg.Clock().Sub(started))
-	for i, o := range group {
-		done, err := o.done, o.err
-		group[i] = nil
-		s.release(o)
-		done(err)
+	s.endPiece()
+	if g != nil {
+		s.metrics.observe(len(g.entries), now.Sub(c.begun))
 	}
 	return nil
 }
 
-// writeGroup puts the group's journal record and other changes into txn.
-func (s *Store) writeGroup(txn *badger.Txn, group []*op) (journalled bool, err error) {
-	s.commits = s.commits[:0]
-	for _, o := range group {
-		if o.err == nil && o.write != nil {
-			o.err = o.write(txn)
+// writeGroup puts a group's journal record and other changes into txn.
+func (s *Store) writeGroup(txn *badger.Txn, g *group) error {
+	s.locate(g)
+	dropped, payloads := false, 0
+	for i := range g.entries {
+		e := &g.entries[i]
+		switch {
+		case e.err != nil:
+		case e.change != nil:
+			e.err = e.change.write(txn)
+		case e.rare != nil:
+			e.err = s.writeRare(txn, e)
 		}
-		if o.err == nil && o.commit != nil {
-			o.commit.Receipt.Record = steps.RecordID{Group: s.next, Index: uint32(len(s.commits))}
-			s.commits = append(s.commits, o.encoded)
+		if e.done != nil {
+			payloads++
+			dropped = dropped || e.err != nil
 		}
 	}
-	if len(s.commits) == 0 {
-		return false, nil
+	if dropped {
+		payloads = g.dropRefused()
 	}
-	s.frame = appendGroup(s.frame[:0], s.next, s.commits)
-	s.frame = s.auth.seal(journalKey(s.next, 0), s.frame)
-	s.journalBytes.Add(int64(len(s.frame)))
-	value := s.frame // Badger reads it until the commit returns
-	for part := 0; len(value) > 0; part++ {
-		n := min(len(value), partBytes)
-		if err := txn.Set(journalKey(s.next, part), value[:n:n]); err != nil {
-			return false, steps.E("journal group", steps.Internal, err)
+	if payloads == 0 {
+		return nil
+	}
+	g.seq = s.next
+	s.next++
+	putFrame(g.journal, g.seq, payloads)
+	sealed := s.auth.seal(journalKey(g.seq, 0), g.journal)
+	s.journalBytes.Add(int64(len(sealed)))
+	for part := 0; len(sealed) > 0; part++ { // Badger reads it until the commit ends
+		n := min(len(sealed), partBytes)
+		if err := txn.Set(journalKey(g.seq, part), sealed[:n:n]); err != nil {
+			return steps.E("journal group", steps.Internal, err)
 		}
-		value = value[n:]
+		sealed = sealed[n:]
 	}
-	return true, nil
+	return nil
 }
 
-// merge brings the head up to what has just become durable.
-func (s *Store) merge(group []*op, seq uint64, piece *checkpointPiece) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if piece != nil {
-		piece.flushed(s)
+// dropRefused takes the payloads that were refused out of the journal and returns how many are
+// left.
+func (g *group) dropRefused() (left int) {
+	journal, start := g.journal[:frameBytes], frameBytes
+	for i := range g.entries {
+		e := &g.entries[i]
+		bytes := g.journal[start:e.end]
+		start = e.end
+		if e.done != nil && e.err == nil {
+			left++
+			journal = append(journal, bytes...)
+		}
+		e.end = len(journal)
 	}
-	for _, o := range group {
-		if o.err != nil {
+	g.journal = journal
+	return left
+}
+
+// conclude merges a durable group into the head and reports to its submitters.
+func (s *Store) conclude(g *group) {
+	s.merge(g)
+	s.recycle(g)
+}
+
+// fail refuses everything from now on and tells the waiting submitters. The groups are those whose
+// outcome is in doubt or was not reported yet.
+func (s *Store) fail(err error, groups ...*group) error {
+	s.log.Error("commit failed; nothing is acknowledged any more and the process must restart", "err", err)
+	s.queue.Lock()
+	s.failed = true
+	groups = append(groups, s.open)
+	if s.open.room != nil {
+		close(s.open.room)
+	}
+	s.open = newGroup()
+	s.queue.Unlock()
+	refused := steps.E("commit group", steps.Unavailable, err)
+	for _, g := range groups {
+		if g == nil {
 			continue
 		}
-		if o.after != nil {
-			o.after()
+		for i := range g.entries {
+			g.entries[i].report(new(steps.Receipt), refused)
 		}
-		if o.commit != nil {
-			s.apply(o.commit, seq)
-		}
-	}
-	if piece != nil && piece.done {
-		s.evict()
-	}
-	s.metrics.headDays.Set(float64(len(s.head)))
-	s.metrics.dirtyDays.Set(float64(len(s.dirty)))
-	if len(s.dirty) > 0 {
-		s.wake()
-	}
-}
-
-// fail refuses everything from now on and tells the waiting ops.
-func (s *Store) fail(err error) error {
-	s.failed.Store(true)
-	s.log.Error("commit failed; nothing is acknowledged any more and the process must restart", "err", err)
-	refused := steps.E("commit group", steps.Unavailable, err)
-	for _, o := range s.group {
-		if o != nil {
-			o.done(refused)
-		}
-	}
-	s.shut()
-	for o := range s.queue {
-		o.done(refused)
 	}
 	return err
 }
 
-// finish runs after the last op: it writes the head out so that the next start replays little.
+// report tells a submitter the outcome.
+func (e *entry) report(r *steps.Receipt, err error) {
+	if e.change != nil {
+		e.change.done <- err
+		return
+	}
+	e.done.Complete(r, err)
+}
+
+// finish runs after the last group: it writes the head out so that the next start replays little.
 func (s *Store) finish() error {
 	deadline := s.cfg.Clock().Add(s.cfg.StopWithin)
-	s.beginCheckpoint()
-	for s.checkpoint != nil && s.cfg.Clock().Before(deadline) {
-		if err := s.commitGroup(nil); err != nil {
+	for s.beginCheckpoint(); s.checkpoint != nil && s.cfg.Clock().Before(deadline); {
+		c, err := s.beginCommit(nil)
+		if err == nil {
+			err = s.endCommit(nil, c)
+		}
+		if err != nil {
 			return s.fail(err)
 		}
 	}

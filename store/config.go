@@ -13,9 +13,9 @@ import (
 type Config struct {
 	Dir string
 
-	// QueueLen is how many payloads may wait for the committer. When it is full, Append blocks.
-	QueueLen int
-	// GroupBytes is the size at which a group is committed even though more payloads wait.
+	// QueueLen is how many payloads, and GroupBytes how many bytes of them, may wait for the
+	// committer, which takes all of them as one group. When it is full, Append blocks.
+	QueueLen   int
 	GroupBytes int
 	// CheckpointBytes is how much journal may pile up before the head is written to day blocks.
 	CheckpointBytes int64
@@ -44,8 +44,8 @@ type Config struct {
 func DefaultConfig(dir string) Config {
 	return Config{
 		Dir:                 dir,
-		QueueLen:            8192,
-		GroupBytes:          2 << 20,
+		QueueLen:            maxEntries,
+		GroupBytes:          4 << 20,
 		CheckpointBytes:     64 << 20,
 		CheckpointEvery:     5 * time.Minute,
 		StopWithin:          2 * time.Second,
@@ -63,7 +63,7 @@ func (c *Config) check() error {
 		ok   bool
 	}{
 		{"Dir", c.Dir != ""},
-		{"QueueLen", c.QueueLen > 0},
+		{"QueueLen", c.QueueLen > 0 && c.QueueLen <= maxEntries},
 		{"GroupBytes", c.GroupBytes > 0 && int64(c.GroupBytes) <= c.MemTableBytes/16},
 		{"CheckpointBytes", c.CheckpointBytes > 0},
 		{"CheckpointEvery", c.CheckpointEvery > 0},

@@ -19,17 +19,19 @@ func (s *Store) Contact(d steps.DeviceID) (steps.DeviceContact, bool, error) {
 	return state.DeviceContact, true, nil
 }
 
-// writeContacts writes the first of devices and returns those.
+// writeContacts writes the first of devices and returns the others.
 func (s *Store) writeContacts(txn *badger.Txn, devices []steps.DeviceID) ([]steps.DeviceID, error) {
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	devices = devices[:min(len(devices), pieceKeys)]
-	for _, d := range devices {
-		if err := s.setSealed(txn, contactKey(d), appendContactState(nil, s.contacts[d])); err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(devices), pieceKeys)
+	for _, d := range devices[:n] {
+		state := s.contacts[d]
+		state.unflushed = false
+		if err := s.setSealed(txn, contactKey(d), appendContactState(nil, state)); err != nil {
 			return nil, err
 		}
 	}
-	return devices, nil
+	return devices[n:], nil
 }
 
 // loadContacts reads every device's last contact.
@@ -52,6 +54,7 @@ func appendContactState(dst []byte, c *contactState) []byte {
 	dst = binary.AppendUvarint(dst, c.group)
 	dst = binary.AppendVarint(dst, c.ReceivedAt)
 	dst = binary.AppendUvarint(dst, c.Uploads)
+	dst = appendString(dst, string(c.Device))
 	return appendContact(dst, &c.Contact)
 }
 
@@ -61,6 +64,8 @@ func parseContactState(b []byte) (*contactState, error) {
 	c.counted = c.group
 	c.ReceivedAt = r.varint()
 	c.Uploads = r.uvarint()
-	c.Contact = parseContact(&r)
+	c.Device = steps.DeviceID(r.string())
+	c.SentAt = r.varint()
+	c.Status = steps.DeviceStatus{Battery: r.byte(), Firmware: r.string(), Signal: int32(r.varint())}
 	return c, r.done()
 }

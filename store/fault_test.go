@@ -25,19 +25,19 @@ import (
 func TestFailedCommit(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	r := start(t, cfg)
-	if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+	if err := r.append(payload(minutes("p", "d", 1, 0, 70))); err != nil {
 		t.Fatal(err)
 	}
 	if err := r.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.append(commit(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
+	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
 		t.Errorf("an upload whose commit failed: %v; want Unavailable", err)
 	}
 	if err := <-r.ran; err == nil {
 		t.Error("Run goes on after a failed commit")
 	}
-	if err := r.append(commit(minutes("p", "d", 3, 2, 30))); steps.KindOf(err) != steps.Unavailable {
+	if err := r.append(payload(minutes("p", "d", 3, 2, 30))); steps.KindOf(err) != steps.Unavailable {
 		t.Errorf("an upload after a failed commit: %v; want Unavailable", err)
 	}
 	if err := r.Ready(); err == nil {
@@ -153,7 +153,7 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 			for range 40 {
 				run := randomRun(rng)
 				m.add(&run)
-				if err := r.append(commit(run)); err != nil {
+				if err := r.append(payload(run)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -231,7 +231,7 @@ func TestTornTail(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	r := start(t, cfg)
 	for i := range uint64(5) {
-		if err := r.append(commit(minutes("p", "d", i, int(i), 10))); err != nil {
+		if err := r.append(payload(minutes("p", "d", i, int(i), 10))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -260,7 +260,7 @@ func TestTornTail(t *testing.T) {
 func TestDiskNearlyFull(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	r := start(t, cfg)
-	if err := r.append(commit(minutes("p", "d", 1, 0, 70))); err != nil {
+	if err := r.append(payload(minutes("p", "d", 1, 0, 70))); err != nil {
 		t.Fatal(err)
 	}
 	free := uint64(1 << 40)
@@ -269,14 +269,14 @@ func TestDiskNearlyFull(t *testing.T) {
 		free = cfg.MinFreeBytes - 1
 		r.watch()
 	})
-	if err := r.append(commit(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
+	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
 		t.Errorf("an upload onto a nearly full disk: %v; want Unavailable", err)
 	}
 	if n, found, err := r.Total(steps.ParticipantDay{Participant: "p", Day: day0}); n != 70 || !found || err != nil {
 		t.Errorf("a read: %d, %t, %v; want 70", n, found, err)
 	}
 	r.do(func() { free = 1 << 40; r.watch() })
-	if err := r.append(commit(minutes("p", "d", 2, 1, 30))); err != nil {
+	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); err != nil {
 		t.Errorf("an upload when there is space again: %v", err)
 	}
 }

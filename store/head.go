@@ -2,7 +2,6 @@ package store
 
 import (
 	"slices"
-	"strings"
 
 	"ayumi/steps"
 )
@@ -13,6 +12,7 @@ type headDay struct {
 	total     uint64
 	totalOK   bool // total is that of the current cells
 	unflushed bool // some device is not yet written to its block
+	pins      int  // groups under way that will merge into it; the committer's
 }
 
 // headDevice is one device's part of a day. Cells that are on disk are kept encoded, in a tenth of
@@ -36,15 +36,9 @@ func (d *headDevice) thawed() *deviceDay {
 	return cells
 }
 
-// merge adds a run of the day.
-func (h *headDay) merge(r *steps.Run) outcome {
-	i, found := slices.BinarySearchFunc(h.devices, r.Device, func(d headDevice, want steps.DeviceID) int {
-		return strings.Compare(string(d.device), string(want))
-	})
-	if !found {
-		h.devices = slices.Insert(h.devices, i, headDevice{device: r.Device, cells: new(deviceDay)})
-	}
-	d := &h.devices[i]
+// merge adds a run of a device.
+func (h *headDay) merge(device []byte, r *cellRun) outcome {
+	d := h.device(device)
 	cells := d.thawed()
 	out := cells.merge(r)
 	if out.changed {
@@ -52,6 +46,18 @@ func (h *headDay) merge(r *steps.Run) outcome {
 		d.unflushed, h.unflushed, h.totalOK = true, true, false
 	}
 	return out
+}
+
+// device returns a device's part of the day.
+func (h *headDay) device(id []byte) *headDevice {
+	i := 0
+	for i < len(h.devices) && string(h.devices[i].device) < string(id) {
+		i++
+	}
+	if i == len(h.devices) || string(h.devices[i].device) != string(id) {
+		h.devices = slices.Insert(h.devices, i, headDevice{device: steps.DeviceID(id), cells: new(deviceDay)})
+	}
+	return &h.devices[i]
 }
 
 // steps returns the day's total.
@@ -81,48 +87,6 @@ type contactState struct {
 	unflushed bool
 }
 
-// apply merges one durable commit of a journal group into the head and completes its receipt.
-// Every participant-day of the commit has been loaded. The caller holds mu.
-func (s *Store) apply(c *steps.Commit, group uint64) {
-	type result struct {
-		runs    int
-		changed bool
-	}
-	var few [8]result
-	results := few[:0]
-	for range c.Receipt.Uploads {
-		results = append(results, result{})
-	}
-	for i := range c.Runs {
-		r := &c.Runs[i]
-		pd := steps.ParticipantDay{Participant: r.Participant, Day: r.Day}
-		h := s.head[pd]
-		wasFlushed := !h.unflushed
-		out := h.merge(r)
-		if out.changed {
-			s.markDirty(pd)
-		}
-		if h.unflushed && wasFlushed {
-			s.unflushedDays = append(s.unflushedDays, pd)
-		}
-		s.metrics.conflicts.Add(float64(out.conflicts))
-		if r.Upload < len(results) {
-			results[r.Upload].runs++
-			results[r.Upload].changed = results[r.Upload].changed || out.changed
-			c.Receipt.Uploads[r.Upload].Conflicts += out.conflicts
-		}
-	}
-	for i := range results {
-		u := &c.Receipt.Uploads[i]
-		if results[i].runs > 0 && !results[i].changed && u.Conflicts == 0 && u.Verdict == steps.Stored {
-			u.Verdict = steps.Duplicate
-		}
-	}
-	for i := range c.Contacts {
-		s.contact(&c.Contacts[i], c.Receipt.ReceivedAt, group)
-	}
-}
-
 func (s *Store) markDirty(pd steps.ParticipantDay) {
 	s.markSeq++
 	d := s.dirty[pd]
@@ -130,28 +94,31 @@ func (s *Store) markDirty(pd steps.ParticipantDay) {
 	s.dirty[pd] = d
 }
 
-func (s *Store) contact(c *steps.Contact, receivedAt int64, group uint64) {
-	state := s.contacts[c.Device]
+// contact notes that a device was heard of and returns its ID.
+func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) steps.DeviceID {
+	state := s.contacts[steps.DeviceID(u.device)]
 	if state == nil {
 		state = new(contactState)
-		s.contacts[c.Device] = state
+		state.Device = steps.DeviceID(u.device)
+		s.contacts[state.Device] = state
 	}
 	if group <= state.counted {
-		return // replayed, and counted before the crash
+		return state.Device // replayed, and counted before the crash
 	}
-	status := state.Status
-	if !c.Status.IsZero() {
-		status = c.Status
+	state.SentAt, state.ReceivedAt = u.sentAt, receivedAt
+	if u.battery != 0 || len(u.firmware) > 0 || u.signal != 0 {
+		state.Status.Battery, state.Status.Signal = u.battery, u.signal
+		if state.Status.Firmware != string(u.firmware) {
+			state.Status.Firmware = string(u.firmware)
+		}
 	}
-	state.Contact = *c
-	state.Status = status
-	state.ReceivedAt = receivedAt
 	state.Uploads++
 	state.group = group
 	if !state.unflushed {
 		state.unflushed = true
-		s.unflushedContacts = append(s.unflushedContacts, c.Device)
+		s.unflushedContacts = append(s.unflushedContacts, state.Device)
 	}
+	return state.Device
 }
 
 // wake tells the points engine that days became dirty.

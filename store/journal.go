@@ -17,54 +17,67 @@ var errJournal = errors.New("journal group is damaged")
 // 1 MiB in the LSM tree, and only there are failed fsyncs reported.
 const partBytes = 512 << 10
 
-// appendCommit encodes what of a commit the head needs: contacts and runs. Participants and
-// devices are written when they change from one run to the next.
+// frameBytes is the head of a journal group: version(1) group(8) commits(4).
+const frameBytes = 13
+
+// putFrame writes the head of a group into its first bytes, which were left free for it.
+func putFrame(frame []byte, group uint64, commits int) {
+	frame[0] = journalVersion
+	binary.LittleEndian.PutUint64(frame[1:], group)
+	binary.LittleEndian.PutUint32(frame[9:], uint32(commits))
+}
+
+// An upload's flags.
+const (
+	withContact = 1 << iota
+	wasStored   // its provisional verdict was Stored
+)
+
+// appendCommit encodes a commit as it stands in the journal (see doc.go): by upload, with the
+// contact and the runs of each.
 func appendCommit(dst []byte, c *steps.Commit) []byte {
 	dst = binary.AppendVarint(dst, c.Receipt.ReceivedAt)
-	dst = binary.AppendUvarint(dst, uint64(len(c.Contacts)))
-	for i := range c.Contacts {
-		dst = appendContact(dst, &c.Contacts[i])
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(c.Runs)))
-	var last steps.Run
-	for i := range c.Runs {
-		dst = appendRun(dst, &c.Runs[i], &last)
+	dst = binary.AppendUvarint(dst, uint64(len(c.Receipt.Uploads)))
+	runs, contacts := c.Runs, c.Contacts
+	for i := range c.Receipt.Uploads {
+		u := &c.Receipt.Uploads[i]
+		flags := byte(0)
+		if u.Verdict == steps.Stored {
+			flags |= wasStored
+		}
+		if len(contacts) > 0 && contacts[0].Upload == i {
+			flags |= withContact
+		}
+		dst = append(dst, flags)
+		dst = appendString(dst, string(u.Device))
+		dst = binary.AppendUvarint(dst, uint64(u.Revision.Boot))
+		dst = binary.AppendUvarint(dst, u.Revision.Seq)
+		if flags&withContact != 0 {
+			dst = appendContact(dst, &contacts[0])
+			contacts = contacts[1:]
+		}
+		own := 0
+		for own < len(runs) && runs[own].Upload == i {
+			own++
+		}
+		dst = binary.AppendUvarint(dst, uint64(own))
+		for j := range runs[:own] {
+			dst = appendRun(dst, &runs[j])
+		}
+		runs = runs[own:]
 	}
 	return dst
 }
 
 func appendContact(dst []byte, c *steps.Contact) []byte {
-	dst = appendString(dst, string(c.Device))
 	dst = binary.AppendVarint(dst, c.SentAt)
 	dst = append(dst, c.Status.Battery)
 	dst = appendString(dst, c.Status.Firmware)
 	return binary.AppendVarint(dst, int64(c.Status.Signal))
 }
 
-func parseContact(r *reader) steps.Contact {
-	return steps.Contact{
-		Device: steps.DeviceID(r.string()),
-		SentAt: r.varint(),
-		Status: steps.DeviceStatus{Battery: r.byte(), Firmware: r.string(), Signal: int32(r.varint())},
-	}
-}
-
-const (
-	sameOwner = 0
-	newOwner  = 1
-)
-
-func appendRun(dst []byte, run, last *steps.Run) []byte {
-	if run.Participant == last.Participant && run.Device == last.Device && run.Revision == last.Revision {
-		dst = append(dst, sameOwner)
-	} else {
-		dst = append(dst, newOwner)
-		dst = appendString(dst, string(run.Participant))
-		dst = appendString(dst, string(run.Device))
-		dst = binary.AppendUvarint(dst, uint64(run.Revision.Boot))
-		dst = binary.AppendUvarint(dst, run.Revision.Seq)
-		last.Participant, last.Device, last.Revision = run.Participant, run.Device, run.Revision
-	}
+func appendRun(dst []byte, run *steps.Run) []byte {
+	dst = appendString(dst, string(run.Participant))
 	dst = binary.AppendVarint(dst, int64(run.Day))
 	dst = binary.AppendUvarint(dst, uint64(run.Interval))
 	dst = binary.AppendUvarint(dst, uint64(run.First))
@@ -76,63 +89,65 @@ func appendRun(dst []byte, run, last *steps.Run) []byte {
 	return dst
 }
 
-func parseRun(r *reader, last *steps.Run) steps.Run {
-	if r.byte() == newOwner {
-		last.Participant = steps.ParticipantID(r.string())
-		last.Device = steps.DeviceID(r.string())
-		last.Revision = steps.Revision{Boot: r.uint32(), Seq: r.uvarint()}
+// The decoded forms lend out bytes of the journal instead of strings, so that merging a group
+// allocates nothing.
+type (
+	journalUpload struct {
+		flags    byte
+		device   []byte
+		revision steps.Revision
+		sentAt   int64
+		battery  byte
+		firmware []byte
+		signal   int32
+		runs     int
 	}
-	run := *last
-	run.Day = steps.Day(r.varint())
-	run.Interval = r.uint32()
-	run.First = r.count(maxDayMinutes)
-	run.Origin = steps.Origin(r.byte())
-	run.Counts = make([]uint32, r.count(maxDayMinutes))
-	for i := range run.Counts {
-		run.Counts[i] = r.uint32()
+	journalRun struct {
+		participant []byte
+		day         steps.Day
+		cellRun     // its counts are memory of the caller's; its revision is the upload's
 	}
-	return run
+)
+
+func parseUpload(r *reader) journalUpload {
+	u := journalUpload{flags: r.byte(), device: r.bytes()}
+	u.revision = steps.Revision{Boot: r.uint32(), Seq: r.uvarint()}
+	if u.flags&withContact != 0 {
+		u.sentAt, u.battery, u.firmware, u.signal = r.varint(), r.byte(), r.bytes(), int32(r.varint())
+	}
+	u.runs = r.count(len(r.b))
+	return u
 }
 
-// appendGroup frames the encoded commits of one group: version, sequence, number of commits, the
-// commits.
-func appendGroup(dst []byte, seq uint64, commits [][]byte) []byte {
-	dst = append(dst, journalVersion)
-	dst = binary.AppendUvarint(dst, seq)
-	dst = binary.AppendUvarint(dst, uint64(len(commits)))
-	for _, c := range commits {
-		dst = append(dst, c...)
+// parseRun decodes a run into out, whose counts it overwrites.
+func parseRun(r *reader, out *journalRun) {
+	out.participant = r.bytes()
+	out.day = steps.Day(r.varint())
+	out.interval = r.uint32()
+	out.first = r.count(maxDayMinutes)
+	out.source.origin = steps.Origin(r.byte())
+	n := r.count(maxDayMinutes - out.first)
+	out.counts = out.counts[:0]
+	for range n {
+		if len(r.b) > 0 && r.b[0] < 0x80 { // most counts
+			out.counts = append(out.counts, uint32(r.b[0]))
+			r.b = r.b[1:]
+			continue
+		}
+		out.counts = append(out.counts, r.uint32())
 	}
-	return dst
+	if out.interval == 0 || out.interval%60 != 0 {
+		r.fail()
+	}
 }
 
-// parseGroup decodes a group and calls fn for each of its commits, which belong to fn.
-func parseGroup(b []byte, seq uint64, fn func(*steps.Commit) error) error {
-	if len(b) == 0 || b[0] != journalVersion {
-		return fmt.Errorf("%w: version %x; this build reads %d", errJournal, b[:min(1, len(b))], journalVersion)
+// parseFrame checks the head of a group and returns its commits.
+func parseFrame(b []byte, group uint64) (commits int, body []byte, err error) {
+	if len(b) < frameBytes || b[0] != journalVersion {
+		return 0, nil, fmt.Errorf("%w: version %x; this build reads %d", errJournal, b[:min(1, len(b))], journalVersion)
 	}
-	r := reader{b: b[1:]}
-	if got := r.uvarint(); got != seq {
-		return fmt.Errorf("%w: holds group %d", errJournal, got)
+	if got := binary.LittleEndian.Uint64(b[1:]); got != group {
+		return 0, nil, fmt.Errorf("%w: holds group %d", errJournal, got)
 	}
-	for range r.count(len(r.b)) {
-		c := steps.Commit{Receipt: steps.Receipt{ReceivedAt: r.varint()}}
-		for range r.count(len(r.b)) {
-			c.Contacts = append(c.Contacts, parseContact(&r))
-		}
-		var last steps.Run
-		for range r.count(len(r.b)) {
-			c.Runs = append(c.Runs, parseRun(&r, &last))
-		}
-		if r.err != nil {
-			break
-		}
-		if err := fn(&c); err != nil {
-			return err
-		}
-	}
-	if err := r.done(); err != nil {
-		return fmt.Errorf("%w: %w", errJournal, err)
-	}
-	return nil
+	return int(binary.LittleEndian.Uint32(b[9:])), b[frameBytes:], nil
 }

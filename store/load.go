@@ -10,64 +10,67 @@ import (
 	"ayumi/steps"
 )
 
-// loadedDay is a day that was read before its commit reached the committer.
-type loadedDay struct {
-	pd  steps.ParticipantDay
-	day *headDay
-}
-
-// preload reads the days that the head probably does not hold, on the goroutine of whoever appends,
-// so that late data costs its own connection a disk read and nobody else.
-func (s *Store) preload(o *op) {
-	o.evictions = s.evictions.Load() // before reading: what is evicted later may be newer on disk
-	var last steps.ParticipantDay
-	for i := range o.commit.Runs {
-		pd := steps.ParticipantDay{Participant: o.commit.Runs[i].Participant, Day: o.commit.Runs[i].Day}
-		if pd == last || s.recent.probably(pd) {
-			continue
-		}
-		last = pd
-		if day, err := s.readDay(pd); err == nil { // otherwise the committer meets the error
-			o.loaded = append(o.loaded, loadedDay{pd, day})
-		}
-	}
-}
-
-// load brings the participant-days of a group into the head. An op whose day cannot be read is
-// refused: merging into a day that was taken for empty would overwrite history.
-func (s *Store) load(group []*op) {
-	for _, o := range group {
-		if o.commit == nil {
-			continue
-		}
-		if o.evictions == s.evictions.Load() {
-			for _, l := range o.loaded {
-				if s.head[l.pd] == nil {
-					s.addDay(l.pd, l.day)
-				}
-			}
-		}
-		o.err = s.loadDays(o.commit)
-	}
-}
-
-// loadDays brings the participant-days of one commit into the head that are not there yet. Only
-// the committer adds to the head, so it may look without the lock.
-func (s *Store) loadDays(c *steps.Commit) error {
+// preload names the days of a commit's runs and reads those that the head probably does not hold,
+// on the goroutine of whoever appends, so that late data costs its own connection a disk read and
+// nobody else. An error means that merging would overwrite history that cannot be read.
+func (s *Store) preload(scratch *appendScratch, c *steps.Commit) error {
+	clear(scratch.days)
+	scratch.days = scratch.days[:0]
+	evictions := s.evictions.Load() // before reading: what is evicted later may be newer on disk
 	var last steps.ParticipantDay
 	for i := range c.Runs {
-		pd := steps.ParticipantDay{Participant: c.Runs[i].Participant, Day: c.Runs[i].Day}
-		if pd == last || s.head[pd] != nil {
-			continue
+		ref := dayRef{
+			pd:        steps.ParticipantDay{Participant: c.Runs[i].Participant, Day: c.Runs[i].Day},
+			evictions: evictions,
 		}
-		last = pd
-		h, err := s.readDay(pd)
-		if err != nil {
-			return err
+		if ref.pd != last && !s.recent.probably(ref.pd) {
+			var err error
+			if ref.loaded, err = s.readDay(ref.pd); err != nil {
+				return err
+			}
 		}
-		s.addDay(pd, h)
+		last = ref.pd
+		scratch.days = append(scratch.days, ref)
 	}
 	return nil
+}
+
+// locate finds a group's days in the head and brings in those that are not there, and pins them
+// until the group is merged. Only the committer adds to the head, so it may look without the lock.
+// A payload whose day cannot be read is refused.
+func (s *Store) locate(g *group) {
+	days := g.days
+	for i := range g.entries {
+		e := &g.entries[i]
+		for j := range days[:e.runs] {
+			if e.err == nil {
+				e.err = s.locateDay(&days[j])
+			}
+		}
+		days = days[e.runs:]
+	}
+}
+
+func (s *Store) locateDay(ref *dayRef) (err error) {
+	ref.day = s.head[ref.pd]
+	if ref.day == nil {
+		if ref.loaded != nil && ref.evictions == s.evictions.Load() {
+			ref.day = ref.loaded
+		} else if ref.day, err = s.readDay(ref.pd); err != nil {
+			return err
+		}
+		s.addDay(ref.pd, ref.day)
+	}
+	ref.day.pins++
+	return nil
+}
+
+func unpin(days []dayRef) {
+	for i := range days {
+		if days[i].day != nil {
+			days[i].day.pins--
+		}
+	}
 }
 
 func (s *Store) addDay(pd steps.ParticipantDay, h *headDay) {

@@ -39,7 +39,11 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 		headDays:    gauge("head_days", "Participant-days in memory."),
 		dirtyDays:   gauge("dirty_days", "Participant-days that wait to be scored."),
 		queueDepth: value("queue_depth", "Payloads that wait for the committer.",
-			func() float64 { return float64(len(s.queue)) }),
+			func() float64 {
+				s.queue.Lock()
+				defer s.queue.Unlock()
+				return float64(len(s.open.entries))
+			}),
 		lsmBytes: value("badger_lsm_bytes", "Size of Badger's LSM tree on disk.",
 			func() float64 { lsm, _ := s.db.Size(); return float64(lsm) }),
 		vlogBytes: value("badger_vlog_bytes", "Size of Badger's value log on disk; it stays empty.",

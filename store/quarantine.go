@@ -42,19 +42,18 @@ type faultRecord struct {
 
 const quarantineVersion = 1
 
-// writeQuarantine puts a commit's quarantined payloads and its decision into the group. A payload
-// that is there already stays as it is, with the decision that was made.
-func (s *Store) writeQuarantine(txn *badger.Txn, c *steps.Commit) error {
-	if c.Resolve != nil {
-		if err := s.resolve(txn, c.Resolve); err != nil {
-			return err
-		}
+// writeRare puts a payload's quarantined parts, or its decision, into the group. What is in
+// quarantine already stays as it is, with the decision that was made.
+func (s *Store) writeRare(txn *badger.Txn, e *entry) error {
+	if e.rare.resolve != nil { // a release has nothing to quarantine
+		return s.resolve(txn, e.rare.resolve)
 	}
-	if err := s.dropKnown(txn, c); err != nil {
+	fresh, err := s.unknown(txn, e)
+	if err != nil {
 		return err
 	}
-	for i := range c.Quarantine {
-		if err := setQuarantine(txn, &c.Quarantine[i]); err != nil {
+	for i := range fresh {
+		if err := setQuarantine(txn, &fresh[i]); err != nil {
 			return steps.E("quarantine payload", steps.Internal, err)
 		}
 	}
@@ -66,25 +65,25 @@ func (s *Store) writeQuarantine(txn *badger.Txn, c *steps.Commit) error {
 // what is bad beside them.
 const quarantineSlack = 10
 
-// dropKnown leaves in c only the payloads that are not in quarantine yet, counts them, and refuses
-// the commit if their devices have no room left there.
-func (s *Store) dropKnown(txn *badger.Txn, c *steps.Commit) error {
+// unknown returns the entries that are not in quarantine yet and counts them, or refuses the
+// payload if their devices have no room left there.
+func (s *Store) unknown(txn *badger.Txn, e *entry) ([]steps.QuarantineEntry, error) {
 	limit := s.cfg.QuarantinePerDevice
-	if len(c.Runs) > 0 {
+	if e.runs > 0 {
 		limit *= quarantineSlack
 	}
-	fresh := make([]steps.QuarantineEntry, 0, len(c.Quarantine))
+	fresh := make([]steps.QuarantineEntry, 0, len(e.rare.quarantine))
 	adds := make(map[steps.DeviceID]int)
-	for _, q := range c.Quarantine {
+	for _, q := range e.rare.quarantine {
 		known, err := s.get(txn, quarantineKey(q.ID))
 		if err != nil {
-			return err
+			return nil, err
 		}
 		if known != nil || slices.ContainsFunc(fresh, func(o steps.QuarantineEntry) bool { return o.ID == q.ID }) {
 			continue
 		}
 		if s.quarantine[q.Device]+adds[q.Device] >= limit {
-			return steps.Errorf("quarantine payload", steps.Overload,
+			return nil, steps.Errorf("quarantine payload", steps.Overload,
 				"device %s has %d undecided payloads in quarantine (store.quarantine_per_device); release or discard some",
 				q.Device, s.quarantine[q.Device])
 		}
@@ -94,8 +93,7 @@ func (s *Store) dropKnown(txn *badger.Txn, c *steps.Commit) error {
 	for device, n := range adds {
 		s.quarantine[device] += n
 	}
-	c.Quarantine = append(c.Quarantine[:0], fresh...)
-	return nil
+	return fresh, nil
 }
 
 func setQuarantine(txn *badger.Txn, q *steps.QuarantineEntry) error {
@@ -142,10 +140,7 @@ func (s *Store) resolve(txn *badger.Txn, r *steps.Resolution) error {
 
 // Resolve closes a quarantined payload without adding anything. Kinds: NotFound, Conflict.
 func (s *Store) Resolve(ctx context.Context, r steps.Resolution) error {
-	return s.change(ctx, &op{
-		size:  quarantineOverhead,
-		write: func(txn *badger.Txn) error { return s.resolve(txn, &r) },
-	})
+	return s.change(ctx, quarantineOverhead, func(txn *badger.Txn) error { return s.resolve(txn, &r) }, nil)
 }
 
 // Quarantined returns one entry with its raw bytes.

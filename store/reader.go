@@ -72,9 +72,12 @@ func (r *reader) byte() byte {
 	return v
 }
 
-func (r *reader) string() string {
+func (r *reader) string() string { return string(r.bytes()) }
+
+// bytes reads a string without copying it.
+func (r *reader) bytes() []byte {
 	n := r.count(len(r.b))
-	s := string(r.b[:n])
+	s := r.b[:n:n]
 	r.b = r.b[n:]
 	return s
 }

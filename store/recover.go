@@ -139,7 +139,7 @@ func (s *Store) replay() error {
 		if err != nil {
 			return s.tolerate(fmt.Errorf("%w: group %d: %w", errJournal, last, err))
 		}
-		return s.tolerate(parseGroup(body, last, func(c *steps.Commit) error { return s.replayCommit(c, last) }))
+		return s.tolerate(s.replayGroup(body, last))
 	}
 	err := s.db.View(func(txn *badger.Txn) error {
 		err := scan(txn, []byte{prefixJournal}, nil, true, func(key, v []byte) error {
@@ -169,7 +169,7 @@ func (s *Store) replay() error {
 	if err != nil {
 		return steps.E("replay journal", steps.Internal, err)
 	}
-	s.next = last + 1
+	s.next, s.merged = last+1, last
 	if groups > 0 {
 		s.log.Info("journal replayed", "groups", groups, "participant_days", len(s.head))
 	}
@@ -185,11 +185,47 @@ func (s *Store) tolerate(err error) error {
 	return nil
 }
 
-// replayCommit merges a commit that an earlier process had acknowledged.
-func (s *Store) replayCommit(c *steps.Commit, group uint64) error {
-	if err := s.loadDays(c); err != nil {
+// replayGroup merges a group that an earlier process had made durable.
+func (s *Store) replayGroup(b []byte, group uint64) error {
+	commits, body, err := parseFrame(b, group)
+	if err != nil {
 		return err
 	}
-	s.apply(c, group)
+	r := reader{b: body}
+	var days []dayRef
+	for range commits {
+		if days, err = s.replayDays(r, days[:0]); err != nil {
+			return err
+		}
+		s.apply(&r, days, group, &s.receipt, false)
+		unpin(days)
+	}
+	if err := r.done(); err != nil {
+		return fmt.Errorf("%w: group %d: %w", errJournal, group, err)
+	}
 	return nil
+}
+
+// replayDays reads ahead which days the next commit is about and brings them into the head.
+func (s *Store) replayDays(r reader, days []dayRef) ([]dayRef, error) {
+	r.varint()
+	var run journalRun
+	for range r.count(len(r.b)) {
+		u := parseUpload(&r)
+		for range u.runs {
+			parseRun(&r, &run)
+			if r.err != nil {
+				break
+			}
+			ref := dayRef{pd: steps.ParticipantDay{Participant: steps.ParticipantID(run.participant), Day: run.day}}
+			if err := s.locateDay(&ref); err != nil {
+				return days, err
+			}
+			days = append(days, ref)
+		}
+	}
+	if r.err != nil {
+		return days, fmt.Errorf("%w: %w", errJournal, r.err)
+	}
+	return days, nil
 }

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -25,28 +24,31 @@ type Store struct {
 	auth    *auth
 	space   func(dir string) (free, whole uint64, err error)
 
-	gate   sync.RWMutex // held by senders while they queue, so that closing waits for them
-	closed bool         // guarded by gate
-	queue  chan *op
-	failed atomic.Bool // a commit failed
-	full   atomic.Bool // the disk is nearly full
-	ops    sync.Pool
-	recent *recent // days that the head probably holds
+	queue   sync.Mutex    // guards the next four
+	open    *group        // to which payloads are appended
+	spare   *group        // memory for the next one
+	closed  bool          // shutting down
+	failed  bool          // a commit failed
+	work    chan struct{} // capacity 1: the open group is not empty
+	full    atomic.Bool   // the disk is nearly full
+	scratch sync.Pool     // of *appendScratch
+	recent  *recent       // days that the head probably holds
 
-	evictions atomic.Uint64 // times that days left the head
+	evictions    atomic.Uint64 // times that days left the head
+	journalBytes atomic.Int64  // since the last checkpoint began
 
 	// Owned by the committer.
 	watermark    *watermark
-	next         uint64       // sequence of the next journal group
-	retired      uint64       // newest group whose changes are all in day blocks
-	journalBytes atomic.Int64 // since the last checkpoint began
+	next         uint64 // sequence of the next journal group
+	merged       uint64 // newest group that is merged
+	retired      uint64 // newest group whose changes are all in day blocks
 	checkpoint   *checkpoint
 	checkpointed int64 // unix seconds of the last checkpoint's begin
-	group        []*op
+	committed    chan error
 	quarantine   map[steps.DeviceID]int // undecided entries by device
-	commits      [][]byte
-	frame        []byte // memory of the journal record
-	block        []byte // memory of a day block
+	receipt      steps.Receipt          // memory of the receipts that need no keeping
+	run          journalRun             // memory of the run at hand
+	block        []byte                 // memory of a day block
 
 	mu        sync.RWMutex // guards all below; written by the committer only
 	head      map[steps.ParticipantDay]*headDay
@@ -78,9 +80,11 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 	}
 	s := &Store{
 		cfg: cfg, db: db, log: log, space: diskSpace,
-		queue:      make(chan *op, cfg.QueueLen),
+		open:       newGroup(),
+		work:       make(chan struct{}, 1),
+		committed:  make(chan error, 1),
 		recent:     newRecent(),
-		ops:        sync.Pool{New: func() any { return new(op) }},
+		scratch:    sync.Pool{New: func() any { return new(appendScratch) }},
 		head:       make(map[steps.ParticipantDay]*headDay),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		contacts:   make(map[steps.DeviceID]*contactState),
@@ -110,54 +114,6 @@ func (s *Store) Close() error {
 		return steps.E("close store", steps.Internal, err)
 	}
 	return nil
-}
-
-// Append queues one payload's commit. done is called exactly once, from the committer, in the
-// order of the Append calls of one goroutine: with nil once c is fsynced and merged, so that reads
-// see it, or with the error that keeps it from being acknowledged. c belongs to the store until
-// then; done must not block.
-//
-// It blocks while the queue is full until ctx ends (Kind Overload). When it returns an error, done
-// is not called. Kinds: Overload, Unavailable.
-func (s *Store) Append(ctx context.Context, c *steps.Commit, done func(error)) error {
-	o := s.ops.Get().(*op)
-	o.encoded = appendCommit(o.encoded[:0], c)
-	o.commit, o.err, o.write, o.done = c, nil, nil, done
-	o.size = len(o.encoded)
-	if len(c.Quarantine) > 0 || c.Resolve != nil {
-		o.write = func(txn *badger.Txn) error { return s.writeQuarantine(txn, c) }
-		for i := range c.Quarantine {
-			o.size += len(c.Quarantine[i].Raw) + quarantineOverhead
-		}
-	}
-	s.preload(o)
-	if err := s.enqueue(ctx, o); err != nil {
-		s.release(o)
-		return err
-	}
-	return nil
-}
-
-// release returns an op of Append to the pool.
-func (s *Store) release(o *op) {
-	if cap(o.encoded) > maxPooledBytes {
-		o.encoded = nil
-	}
-	clear(o.loaded)
-	*o = op{encoded: o.encoded, loaded: o.loaded[:0]}
-	s.ops.Put(o)
-}
-
-const maxPooledBytes = 64 << 10
-
-// change queues a change of another table and waits until it is durable.
-func (s *Store) change(ctx context.Context, o *op) error {
-	result := make(chan error, 1)
-	o.done = func(err error) { result <- err }
-	if err := s.enqueue(ctx, o); err != nil {
-		return err
-	}
-	return <-result // the committer always answers
 }
 
 // get returns a copy of a value, or nil if there is none.

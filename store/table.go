@@ -35,7 +35,7 @@ func (t Table) Apply(ctx context.Context, changes []steps.Change) error {
 	if size > maxChangeBytes {
 		return steps.Errorf("apply changes", steps.Invalid, "%d bytes in one step; at most %d", size, maxChangeBytes)
 	}
-	return t.s.change(ctx, &op{size: size, write: func(txn *badger.Txn) error {
+	return t.s.change(ctx, size, func(txn *badger.Txn) error {
 		for i := range changes {
 			key := tableKey(changes[i].Key)
 			var err error
@@ -49,5 +49,5 @@ func (t Table) Apply(ctx context.Context, changes []steps.Change) error {
 			}
 		}
 		return nil
-	}})
+	}, nil)
 }
