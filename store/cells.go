@@ -133,23 +133,31 @@ func (d *deviceDay) intern(src source) uint16 {
 	return uint16(len(d.sources) - 1)
 }
 
-// compact drops the sources that no cell refers to and unites equal ones.
+// compact drops the sources that no cell refers to, unites equal ones, and numbers them in the order
+// of their first cells.
 func (d *deviceDay) compact() {
-	kept := []source{{}}
-	index := make(map[source]uint16)
+	var few [256]uint16
+	moved := few[:0] // by old index: the new one, 0 before its first cell
+	moved = append(moved, make([]uint16, len(d.sources))...)
+	kept := append(make([]source, 0, minSources), source{})
+	index := make(map[source]uint16, minSources) // of kept
 	for i := range d.lanes {
-		for j, s := range d.lanes[i].sources {
+		cells := d.lanes[i].sources
+		for j, s := range cells {
 			if s == 0 {
 				continue
 			}
-			src := d.sources[s]
-			at, ok := index[src]
-			if !ok {
-				at = uint16(len(kept))
-				kept = append(kept, src)
-				index[src] = at
+			if moved[s] == 0 {
+				src := d.sources[s]
+				at, ok := index[src]
+				if !ok {
+					at = uint16(len(kept))
+					kept = append(kept, src)
+					index[src] = at
+				}
+				moved[s] = at
 			}
-			d.lanes[i].sources[j] = at
+			cells[j] = moved[s]
 		}
 	}
 	d.sources, d.kept = kept, uint16(len(kept))
