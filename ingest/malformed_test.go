@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"ayumi/protocol"
 	"ayumi/protocol/native"
 	"ayumi/steps"
 )
@@ -165,5 +166,32 @@ func TestNegativeCounts(t *testing.T) {
 				t.Errorf("runs %q; want %q", got, want)
 			}
 		})
+	}
+}
+
+// TestWindowsAreBounded: a window_end makes a few bytes mean thousands of intervals, so all series
+// of a payload together have a limit; those within it are stored.
+func TestWindowsAreBounded(t *testing.T) {
+	j := new(memory)
+	r := newRig(t, "Asia/Tokyo", j)
+	r.dir.bind("pedo", "ann", steps.DayRange{From: steps.DateDay(2026, 1, 1)})
+	u := upload(1)
+	const series, each = 200, 10_080
+	for range series {
+		s := minutes("2026-11-10T09:00:00", 1)
+		s.WindowEnd = s.Start + each*60
+		u.Series = append(u.Series, s)
+	}
+	got := r.send("pedo", u)
+	fit := protocol.IntervalsPerPayload / each
+	if len(got.Faults) != series-fit || got.Faults[0].Series != fit || got.Faults[0].Reason != steps.ReasonMalformed {
+		t.Errorf("%d faults, the first %+v; want %d from series %d on", len(got.Faults), got.Faults[0], series-fit, fit)
+	}
+	total := 0
+	for _, run := range j.last(t).Runs {
+		total += len(run.Counts)
+	}
+	if total != fit*each {
+		t.Errorf("%d intervals were accepted; want %d", total, fit*each)
 	}
 }

@@ -101,10 +101,13 @@ type submission struct {
 	now       int64
 	today     steps.Day
 	samples   int
+
+	intervalsLeft int // that the payload's series may still have
 }
 
 func (s *submission) begin(env *Envelope) {
 	s.transport, s.encoding = env.Transport, env.Encoding
+	s.intervalsLeft = protocol.IntervalsPerPayload
 	s.now = env.ReceivedAt.Unix()
 	s.today, _, _ = s.days[0].at(s.p.calendar, s.now)
 	s.commit.Receipt.ReceivedAt = s.now

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"ayumi/protocol"
 	"ayumi/steps"
 )
 
@@ -14,6 +15,11 @@ const secondsPerDay = 86400
 func (s *submission) place(device steps.DeviceID, index int, series *steps.Series) {
 	if reason, detail := s.screen(series); reason != 0 {
 		s.fault(index, reason, detail)
+		return
+	}
+	if s.intervalsLeft -= intervalsOf(series); s.intervalsLeft < 0 {
+		s.fault(index, steps.ReasonMalformed, fmt.Sprintf("window_end: the payload's series have more than %d intervals together; split it",
+			protocol.IntervalsPerPayload))
 		return
 	}
 	start, counts := s.intervals(series)
@@ -65,6 +71,11 @@ func (s *submission) screen(series *steps.Series) (steps.Reason, string) {
 		return steps.ReasonEmptyCounter, "steps has fewer than two counter readings; repeat the last reading of the previous upload first"
 	}
 	return 0, ""
+}
+
+// intervalsOf returns how many intervals a series has, those up to its window_end included.
+func intervalsOf(series *steps.Series) int {
+	return max(len(series.Counts), int((series.WindowEnd-series.Start)/int64(series.Interval)))
 }
 
 // intervals returns the UTC second at which the series' first interval starts, on its minute, and

@@ -12,6 +12,10 @@ type Limits struct {
 	IntervalsPerSeries int // counts in a series, and intervals up to its window_end
 }
 
+// IntervalsPerPayload is how many intervals all series of a payload may have together, those up to
+// a window_end included. A payload of a megabyte cannot spell out more, so only window_end meets it.
+const IntervalsPerPayload = 1 << 20
+
 // DefaultLimits lets a pedometer send a week of minutes in one series and six weeks in one upload,
 // and a reader carry a thousand devices.
 func DefaultLimits() Limits {

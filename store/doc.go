@@ -3,16 +3,18 @@
 //
 // # How a write becomes durable
 //
-// Every write goes through one committer goroutine (Run). It takes what waits in the queue as one
-// group, writes one Badger transaction with SyncWrites, merges the group into the head, and only
-// then calls the completions. So an acknowledged upload is fsynced, and a read after the
-// acknowledgement sees it. Concurrent commits followed by one Sync would lose data when Badger
-// rotates its memtable, which is why there is one committer. After a failed commit nothing is
-// acknowledged any more and Run returns: what is in doubt is not served.
+// Every write goes through one committer goroutine (Run). Whoever appends a payload encodes it into
+// the open group; the committer takes the group, writes it as one journal record in one Badger
+// transaction with SyncWrites, merges it into the head, and only then tells the completions. So an
+// acknowledged upload is fsynced, and a read after the acknowledgement sees it. While one group's
+// fsync is under way, the group before it is merged. Concurrent commits followed by one Sync would
+// lose data when Badger rotates its memtable, which is why there is one committer. After a failed
+// commit nothing is acknowledged any more and Run returns: what is in doubt is not served.
 //
 // A checkpoint writes the head's changed days to blocks, piece by piece in the transactions of
-// later groups, and then deletes the journal groups that the blocks cover. Opening replays the
-// journal over the blocks; the merge law makes that harmless.
+// later groups, keeps those days encoded in memory from then on, and at last deletes the journal
+// groups that the blocks cover. Opening replays the journal over the blocks; the merge law makes that
+// harmless.
 //
 // # Invariants
 //
@@ -33,22 +35,26 @@
 // (uint32, little-endian), that key, and the value before the tag.
 //
 //	key                              value
-//	j group(8) part(2)               parts of: 1, uvarint group, uvarint n, n commits, tag (under part 0)
+//	j group(8) part(2)               parts of: 1, group(8), n(4), both little-endian, n commits, tag
+//	                                 (under the key of part 0)
 //	b participant 0 day(4) device    1, uvarint n, n sources, uvarint m, m lanes, tag
 //	t day(4) participant             uvarint steps, tag
 //	d day(4) participant             empty: the day waits to be scored
 //	a day(4) participant             uvarint steps, varint points, string rule set, tag
-//	c device                         uvarint group, varint received at, uvarint uploads, contact, tag
+//	c device                         uvarint group, varint received at, uvarint uploads, string device,
+//	                                 contact, tag
 //	q id                             quarantine entry as JSON
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry
 //	m format|retired|rules|rescore   format version; newest group covered by blocks; fingerprint of
 //	                                 the rules; present while all days are being rescored
 //
-//	commit   varint received at, uvarint n, n contacts, uvarint n, n runs
-//	contact  string device, varint sent at, battery(1), string firmware, varint signal
-//	run      0, or 1 followed by string participant, string device, uvarint boot, uvarint seq;
-//	         varint day, uvarint interval, uvarint first, origin(1), uvarint n, n uvarint counts
+//	commit   varint received at, uvarint n, n uploads
+//	upload   flags(1): 1 with contact, 2 accepted; string device, uvarint boot, uvarint seq, contact
+//	         if there is one, uvarint n, n runs
+//	contact  varint sent at, battery(1), string firmware, varint signal
+//	run      string participant (empty: that of the run before in the commit), varint day, uvarint
+//	         interval, uvarint first, origin(1), uvarint n, n uvarint counts
 //	source   uvarint boot, uvarint seq, origin(1)
 //	lane     uvarint interval in minutes, uvarint cells; runs of (uvarint source, uvarint length)
 //	         up to the number of cells, source 0 meaning not reported; then for the reported cells

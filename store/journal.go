@@ -39,6 +39,7 @@ func appendCommit(dst []byte, c *steps.Commit) []byte {
 	dst = binary.AppendVarint(dst, c.Receipt.ReceivedAt)
 	dst = binary.AppendUvarint(dst, uint64(len(c.Receipt.Uploads)))
 	runs, contacts := c.Runs, c.Contacts
+	var last steps.ParticipantID
 	for i := range c.Receipt.Uploads {
 		u := &c.Receipt.Uploads[i]
 		flags := byte(0)
@@ -62,7 +63,8 @@ func appendCommit(dst []byte, c *steps.Commit) []byte {
 		}
 		dst = binary.AppendUvarint(dst, uint64(own))
 		for j := range runs[:own] {
-			dst = appendRun(dst, &runs[j])
+			dst = appendRun(dst, &runs[j], last)
+			last = runs[j].Participant
 		}
 		runs = runs[own:]
 	}
@@ -76,8 +78,13 @@ func appendContact(dst []byte, c *steps.Contact) []byte {
 	return binary.AppendVarint(dst, int64(c.Status.Signal))
 }
 
-func appendRun(dst []byte, run *steps.Run) []byte {
-	dst = appendString(dst, string(run.Participant))
+// appendRun encodes a run. An empty participant is the one of the run before in the commit.
+func appendRun(dst []byte, run *steps.Run, last steps.ParticipantID) []byte {
+	if run.Participant == last {
+		dst = append(dst, 0)
+	} else {
+		dst = appendString(dst, string(run.Participant))
+	}
 	dst = binary.AppendVarint(dst, int64(run.Day))
 	dst = binary.AppendUvarint(dst, uint64(run.Interval))
 	dst = binary.AppendUvarint(dst, uint64(run.First))
@@ -119,9 +126,11 @@ func parseUpload(r *reader) journalUpload {
 	return u
 }
 
-// parseRun decodes a run into out, whose counts it overwrites.
+// parseRun decodes a run into out, which holds the run before and whose counts it overwrites.
 func parseRun(r *reader, out *journalRun) {
-	out.participant = r.bytes()
+	if p := r.bytes(); len(p) > 0 {
+		out.participant = p
+	}
 	out.day = steps.Day(r.varint())
 	out.interval = r.uint32()
 	out.first = r.count(maxDayMinutes)

@@ -281,6 +281,7 @@ func (c *config) store(dir string) store.Config {
 	s.QuarantinePerDevice = c.Store.QuarantinePerDevice
 	s.MinFreeBytes = c.Store.MinFreeBytes
 	s.MemTableBytes = c.Store.MemTableBytes
+	s.GroupBytes = int(min(int64(s.GroupBytes), s.MemTableBytes/16))
 	s.StopWithin = 1500 * time.Millisecond
 	return s
 }
