@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/csv"
 	"fmt"
@@ -80,14 +81,23 @@ func deviceShow() *cobra.Command {
 		w := cmd.OutOrStdout()
 		fmt.Fprintf(w, "device     %s\nkind       %s\nsince      %s\nrevoked    %t\n", d.ID, d.Kind, d.Since, d.Revoked)
 		if k := d.Contact; k != nil {
-			fmt.Fprintf(w, "last seen  %s\nuploads    %d\nbattery    %d %%\nfirmware   %s\nsignal     %d dBm\n",
-				timestamp(k.ReceivedAt), k.Uploads, k.Battery, k.Firmware, k.Signal)
+			fmt.Fprintf(w, "last seen  %s\nuploads    %d\nbattery    %s\nfirmware   %s\nsignal     %s\n",
+				timestamp(k.ReceivedAt), k.Uploads, unlessZero(k.Battery, " %"), cmp.Or(k.Firmware, "-"), unlessZero(k.Signal, " dBm"))
 		} else {
 			fmt.Fprintln(w, "last seen  never")
 		}
 		fmt.Fprintln(w)
 		return printBindings(cmd, d.Bindings)
 	})
+}
+
+// unlessZero prints what a device may leave out.
+func unlessZero[T comparable](v T, unit string) string {
+	var zero T
+	if v == zero {
+		return "-"
+	}
+	return fmt.Sprint(v, unit)
 }
 
 func deviceList() *cobra.Command {

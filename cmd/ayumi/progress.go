@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"time"
+	"unicode/utf8"
 
 	"golang.org/x/term"
 )
@@ -38,7 +39,7 @@ func (p *progress) show(format string, args ...any) {
 	p.shown = time.Now()
 	line := fmt.Sprintf(format, args...)
 	fmt.Fprintf(p.w, "\r%-*s", p.width, line)
-	p.width = len(line)
+	p.width = utf8.RuneCountInString(line)
 }
 
 // done removes the line.
