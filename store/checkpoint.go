@@ -2,7 +2,7 @@ package store
 
 import (
 	"encoding/binary"
-	"slices"
+	"errors"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -17,15 +17,13 @@ type checkpoint struct {
 	upTo     uint64 // the newest group when the checkpoint began
 	days     []steps.ParticipantDay
 	contacts []steps.DeviceID
-	journal  uint64 // next group to delete
-	done     bool   // the transaction under way is the last
+	done     bool // the transaction under way is the last
 }
 
 // A piece of a checkpoint adds about this much to a transaction.
 const (
-	pieceBytes  = 1 << 20
-	pieceKeys   = 4096
-	pieceGroups = 1024
+	pieceBytes = 1 << 20
+	pieceKeys  = 4096
 )
 
 // beginCheckpoint starts a checkpoint of everything that is in the head only.
@@ -34,12 +32,12 @@ func (s *Store) beginCheckpoint() {
 		return
 	}
 	s.mu.Lock()
-	c := &checkpoint{upTo: s.merged, journal: s.retired + 1, days: s.unflushedDays, contacts: s.unflushedContacts}
+	c := &checkpoint{upTo: s.merged, days: s.unflushedDays, contacts: s.unflushedContacts}
 	s.unflushedDays, s.unflushedContacts = nil, nil
 	s.mu.Unlock()
 	s.checkpointed = s.cfg.Clock().Unix()
 	s.journalBytes.Store(0)
-	if len(c.days)+len(c.contacts) > 0 || c.journal <= c.upTo {
+	if len(c.days)+len(c.contacts) > 0 || s.retired < c.upTo {
 		s.checkpoint = c
 	}
 }
@@ -56,7 +54,8 @@ func (s *Store) writePiece(txn *badger.Txn) (err error) {
 	case len(c.contacts) > 0:
 		c.contacts, err = s.writeContacts(txn, c.contacts)
 	default:
-		c.done, err = s.retire(txn, c)
+		c.done = true
+		err = txn.Set(metaKey(metaRetired), binary.BigEndian.AppendUint64(nil, c.upTo))
 	}
 	if err != nil {
 		return steps.E("write checkpoint", steps.Internal, err)
@@ -64,17 +63,21 @@ func (s *Store) writePiece(txn *badger.Txn) (err error) {
 	return nil
 }
 
-// endPiece runs when the transaction of a piece is durable.
-func (s *Store) endPiece() {
+// endPiece runs when the transaction of a piece is durable, and no journal record is being written.
+func (s *Store) endPiece() error {
 	if s.checkpoint == nil || !s.checkpoint.done {
-		return
+		return nil
 	}
 	s.retired = s.checkpoint.upTo
 	s.checkpoint = nil
 	s.metrics.checkpoints.Inc()
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.evict()
+	s.mu.Unlock()
+	if err := errors.Join(s.segments.rotate(), s.segments.retire(s.retired)); err != nil {
+		return steps.E("retire journal", steps.Unavailable, err)
+	}
+	return nil
 }
 
 // writeDays writes blocks, totals and dirty marks of the first of days, and returns the others.
@@ -121,35 +124,6 @@ func (s *Store) writeDay(txn *badger.Txn, pd steps.ParticipantDay, h *headDay) (
 		return size, txn.Set(dayKey(prefixDirty, pd), nil)
 	}
 	return size, nil
-}
-
-// retire deletes journal groups that the blocks now cover, and reports whether that was all.
-func (s *Store) retire(txn *badger.Txn, c *checkpoint) (bool, error) {
-	if c.journal > c.upTo {
-		return true, nil
-	}
-	last := min(c.journal+pieceGroups-1, c.upTo)
-	prefix := []byte{prefixJournal}
-	var keys [][]byte
-	err := s.db.View(func(view *badger.Txn) error {
-		return scan(view, prefix, journalKey(c.journal, 0), false, func(key, _ []byte) error {
-			if journalGroup(key) > last {
-				return errStop
-			}
-			keys = append(keys, slices.Clone(key))
-			return nil
-		})
-	})
-	if err != nil && err != errStop {
-		return false, err
-	}
-	for _, key := range keys {
-		if err := txn.Delete(key); err != nil {
-			return false, err
-		}
-	}
-	c.journal = last + 1
-	return c.journal > c.upTo, txn.Set(metaKey(metaRetired), binary.BigEndian.AppendUint64(nil, last))
 }
 
 // evict drops days that are on disk from memory until the head is within its bound. The caller

@@ -2,6 +2,8 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
+	"errors"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -15,6 +17,12 @@ import (
 //
 // While a group's fsync is under way, Run merges the group before it and reports to its submitters.
 func (s *Store) Run(ctx context.Context) error {
+	go s.writeRecords()
+	defer func() {
+		close(s.records)
+		for range s.written { // until the goroutine has ended
+		}
+	}()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	stop := ctx.Done()
@@ -81,54 +89,105 @@ func (s *Store) drained() bool {
 	return s.closed && len(s.open.entries) == 0
 }
 
-// commit is a transaction under way.
+// commit is a group on its way to the disk.
 type commit struct {
 	begun time.Time
-	done  chan error
+	txn   bool // Badger has a part in it
 }
 
-// beginCommit starts to make a group, and the next piece of a running checkpoint, durable in one
-// transaction with one fsync. g may be nil.
+// beginCommit starts to make a group, and the next piece of a running checkpoint, durable: payloads
+// by one journal record, everything else by one Badger transaction, each with one fsync. A payload
+// that has both is whole once both are; a crash in between leaves something that was not
+// acknowledged and does no harm when it is sent again. g may be nil.
 func (s *Store) beginCommit(g *group) (*commit, error) {
-	c := &commit{begun: s.cfg.Clock(), done: s.committed}
+	c := &commit{begun: s.cfg.Clock()}
 	txn := s.db.NewTransaction(true)
-	if g != nil {
-		if err := s.writeGroup(txn, g); err != nil {
-			txn.Discard()
-			return nil, err
-		}
-	}
-	if err := s.writePiece(txn); err != nil {
+	if err := s.fill(txn, g, c); err != nil {
 		txn.Discard()
 		return nil, err
 	}
-	txn.CommitWith(func(err error) { c.done <- err })
+	if c.txn {
+		txn.CommitWith(func(err error) { s.committed <- err })
+	} else {
+		txn.Discard()
+	}
+	if g != nil && g.seq > 0 {
+		s.records <- journalRecord{g.seq, s.segments.seal(g.seq, g.journal)}
+	}
 	return c, nil
 }
 
-// endCommit waits for the fsync and notes how far the journal is durable.
-func (s *Store) endCommit(g *group, c *commit) error {
-	if err := <-c.done; err != nil {
-		return steps.E("commit group", steps.Unavailable, err)
+// fill puts into txn what of the group and the checkpoint belongs there.
+func (s *Store) fill(txn *badger.Txn, g *group, c *commit) error {
+	if g != nil {
+		changes, err := s.writeGroup(txn, g)
+		if err != nil {
+			return err
+		}
+		c.txn = changes
 	}
-	now := s.cfg.Clock()
-	if g != nil && g.seq > 0 {
-		if err := s.watermark.set(g.seq); err != nil {
+	if s.checkpoint != nil {
+		c.txn = true
+		if err := s.writePiece(txn); err != nil {
 			return err
 		}
 	}
-	if err := s.watermark.sync(now); err != nil {
+	if !c.txn {
+		return nil
+	}
+	s.txns++
+	return txn.Set(metaKey(metaTxns), binary.BigEndian.AppendUint64(nil, s.txns))
+}
+
+// journalRecord is work for the goroutine that writes the journal.
+type journalRecord struct {
+	group  uint64
+	record []byte
+}
+
+// writeRecords writes the journal until the channel is closed, so that the committer can merge
+// meanwhile.
+func (s *Store) writeRecords() {
+	for r := range s.records {
+		s.written <- s.segments.append(r.group, r.record)
+	}
+	close(s.written)
+}
+
+// endCommit waits for the fsyncs and notes how far the store is durable.
+func (s *Store) endCommit(g *group, c *commit) error {
+	var txnErr, recordErr error
+	journalled := g != nil && g.seq > 0
+	if c.txn {
+		txnErr = <-s.committed
+	}
+	if journalled {
+		recordErr = <-s.written
+	}
+	if err := errors.Join(txnErr, recordErr); err != nil {
+		return steps.E("commit group", steps.Unavailable, err)
+	}
+	now := s.cfg.Clock()
+	if journalled {
+		s.watermark.group = g.seq
+	}
+	if journalled || c.txn {
+		if err := s.watermark.write(s.txns); err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(s.watermark.sync(now), s.endPiece()); err != nil {
 		return err
 	}
-	s.endPiece()
 	if g != nil {
 		s.metrics.observe(len(g.entries), now.Sub(c.begun))
 	}
 	return nil
 }
 
-// writeGroup puts a group's journal record and other changes into txn.
-func (s *Store) writeGroup(txn *badger.Txn, g *group) error {
+// writeGroup puts a group's changes into txn, numbers its journal record, and reports whether there
+// were changes.
+func (s *Store) writeGroup(txn *badger.Txn, g *group) (changes bool, err error) {
 	s.locate(g)
 	dropped, payloads := false, 0
 	for i := range g.entries {
@@ -136,8 +195,10 @@ func (s *Store) writeGroup(txn *badger.Txn, g *group) error {
 		switch {
 		case e.err != nil:
 		case e.change != nil:
+			changes = true
 			e.err = e.change.write(txn)
 		case e.rare != nil:
+			changes = true
 			e.err = s.writeRare(txn, e)
 		}
 		if e.done != nil {
@@ -148,28 +209,19 @@ func (s *Store) writeGroup(txn *badger.Txn, g *group) error {
 	if dropped {
 		payloads = g.dropRefused()
 	}
-	if payloads == 0 {
-		return nil
+	if payloads > 0 {
+		g.seq = s.next
+		s.next++
+		putFrame(g.journal[lengthBytes:], g.seq, payloads)
+		s.journalBytes.Add(int64(len(g.journal)))
 	}
-	g.seq = s.next
-	s.next++
-	putFrame(g.journal, g.seq, payloads)
-	sealed := s.auth.seal(journalKey(g.seq, 0), g.journal)
-	s.journalBytes.Add(int64(len(sealed)))
-	for part := 0; len(sealed) > 0; part++ { // Badger reads it until the commit ends
-		n := min(len(sealed), partBytes)
-		if err := txn.Set(journalKey(g.seq, part), sealed[:n:n]); err != nil {
-			return steps.E("journal group", steps.Internal, err)
-		}
-		sealed = sealed[n:]
-	}
-	return nil
+	return changes, nil
 }
 
 // dropRefused takes the payloads that were refused out of the journal and returns how many are
 // left.
 func (g *group) dropRefused() (left int) {
-	journal, start := g.journal[:frameBytes], frameBytes
+	journal, start := g.journal[:groupHead], groupHead
 	for i := range g.entries {
 		e := &g.entries[i]
 		bytes := g.journal[start:e.end]

@@ -1,14 +1,15 @@
-// Package store is everything that knows Badger: the journal of uploads, the head (recent days in
-// memory), day blocks and totals, quarantine, awards, and the registry's table.
+// Package store is everything that knows Badger and the journal: uploads as they came, the head
+// (recent days in memory), day blocks and totals, quarantine, awards, and the registry's table.
 //
 // # How a write becomes durable
 //
 // Every write goes through one committer goroutine (Run). Whoever appends a payload encodes it into
-// the open group; the committer takes the group, writes it as one journal record in one Badger
-// transaction with SyncWrites, merges it into the head, and only then tells the completions. So an
-// acknowledged upload is fsynced, and a read after the acknowledgement sees it. While one group's
-// fsync is under way, the group before it is merged. Concurrent commits followed by one Sync would
-// lose data when Badger rotates its memtable, which is why there is one committer. After a failed
+// the open group; the committer takes the group, appends it to the journal as one record with one
+// fdatasync, merges it into the head, and only then tells the completions. So an acknowledged upload
+// is on disk, and a read after the acknowledgement sees it. What is no accepted sample (quarantine,
+// awards, registry, checkpoints) goes into one Badger transaction with SyncWrites beside the record.
+// While one group is being written, the group before it is merged. There is one committer because
+// concurrent commits followed by one Sync lose data when Badger rotates its memtable. After a failed
 // commit nothing is acknowledged any more and Run returns: what is in doubt is not served.
 //
 // A checkpoint writes the head's changed days to blocks, piece by piece in the transactions of
@@ -22,8 +23,9 @@
 //     origin) that was ever merged into it, whatever the order.
 //   - A day's total is the sum of its minutes, each the largest that one of the participant's
 //     devices counted. A stored total without its block is corruption, never an empty day.
-//   - Journal groups are numbered without gaps. The newest acknowledged number stands in a
-//     watermark file beside Badger, because Badger drops a damaged log tail without an error.
+//   - Journal groups and Badger transactions are numbered without gaps. The newest acknowledged
+//     numbers stand in a watermark file: a damaged last record looks like one that was being written,
+//     and Badger drops a damaged log tail without an error.
 //   - A day that changed since it was scored is in the dirty set, which survives a crash: through
 //     the journal before a checkpoint, through the dirty table after it.
 //
@@ -35,8 +37,6 @@
 // (uint32, little-endian), that key, and the value before the tag.
 //
 //	key                              value
-//	j group(8) part(2)               parts of: 1, group(8), n(4), both little-endian, n commits, tag
-//	                                 (under the key of part 0)
 //	b participant 0 day(4) device    1, uvarint n, n sources, uvarint m, m lanes, tag
 //	t day(4) participant             uvarint steps, tag
 //	d day(4) participant             empty: the day waits to be scored
@@ -46,8 +46,13 @@
 //	q id                             quarantine entry as JSON
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry
-//	m format|retired|rules|rescore   format version; newest group covered by blocks; fingerprint of
-//	                                 the rules; present while all days are being rescored
+//	m format|retired|transactions    format version; newest group covered by blocks; transactions
+//	m rules|rescore                  fingerprint of the rules; present while all days are rescored
+//
+// The journal is the files journal/FIRST.log, FIRST being the number of the first group, in 16
+// hexadecimal digits. Each holds records: length(4) of what follows but for the tag, then 1, group(8),
+// n(4), n commits, tag under the key "j" group(8, big-endian); the other integers are little-endian.
+// A file ends at its end, or at a record that is not whole; the next file takes up there.
 //
 //	commit   varint received at, uvarint n, n uploads
 //	upload   flags(1): 1 with contact, 2 accepted; string device, uvarint boot, uvarint seq, contact
@@ -60,6 +65,6 @@
 //	         up to the number of cells, source 0 meaning not reported; then for the reported cells
 //	         uvarint count, where a 0 is followed by the uvarint length of the run of zeros
 //
-// The watermark file has two slots of 16 bytes, at 0 and 4096, written in turn: "AYWM", group(8)
-// little-endian, CRC-32C of those 12 bytes, little-endian.
+// The watermark file has two slots of 24 bytes, at 0 and 4096, written in turn: "AYWM", group(8),
+// transactions(8), CRC-32C of those 20 bytes, little-endian.
 package store

@@ -21,36 +21,64 @@ import (
 	"ayumi/steps"
 )
 
-// TestFailedCommit takes the database away under the store, as a disk does that stops working.
+// TestFailedCommit takes the files away under the store, as a disk does that stops working.
 func TestFailedCommit(t *testing.T) {
-	cfg := testConfig(t.TempDir())
-	r := start(t, cfg)
-	if err := r.append(payload(minutes("p", "d", 1, 0, 70))); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.db.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
-		t.Errorf("an upload whose commit failed: %v; want Unavailable", err)
-	}
-	if err := <-r.ran; err == nil {
-		t.Error("Run goes on after a failed commit")
-	}
-	if err := r.append(payload(minutes("p", "d", 3, 2, 30))); steps.KindOf(err) != steps.Unavailable {
-		t.Errorf("an upload after a failed commit: %v; want Unavailable", err)
-	}
-	if err := r.Ready(); err == nil {
-		t.Error("ready after a failed commit")
-	}
-	r.stop()
-	r.stop = nil
-	if err := r.Close(); err != nil {
-		t.Error(err)
-	}
-	again := start(t, cfg)
-	if got := again.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 70 {
-		t.Errorf("%d steps after the restart; want the 70 that were acknowledged", got)
+	for _, tc := range []struct {
+		name string
+		take func(r *running) error
+		fail func(r *running) error
+	}{
+		{
+			"journal",
+			func(r *running) (err error) {
+				r.do(func() {
+					name := r.segments.f.Name()
+					err = r.segments.f.Close()
+					r.segments.f, _ = os.Open(name) // cannot be written
+				})
+				return err
+			},
+			func(r *running) error { return r.append(payload(minutes("p", "d", 2, 1, 30))) },
+		},
+		{
+			"database",
+			func(r *running) error { return r.db.Close() },
+			func(r *running) error {
+				return r.Table().Apply(context.Background(), []steps.Change{{Key: "k", Value: []byte("v")}})
+			},
+		},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			cfg := testConfig(t.TempDir())
+			r := start(t, cfg)
+			if err := r.append(payload(minutes("p", "d", 1, 0, 70))); err != nil {
+				t.Fatal(err)
+			}
+			if err := tc.take(r); err != nil {
+				t.Fatal(err)
+			}
+			if err := tc.fail(r); steps.KindOf(err) != steps.Unavailable {
+				t.Errorf("what could not be committed: %v; want Unavailable", err)
+			}
+			if err := <-r.ran; err == nil {
+				t.Error("Run goes on after a failed commit")
+			}
+			if err := r.append(payload(minutes("p", "d", 3, 2, 30))); steps.KindOf(err) != steps.Unavailable {
+				t.Errorf("an upload after a failed commit: %v; want Unavailable", err)
+			}
+			if err := r.Ready(); err == nil {
+				t.Error("ready after a failed commit")
+			}
+			r.stop()
+			r.stop = nil
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			again := start(t, cfg)
+			if got := again.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 70 {
+				t.Errorf("%d steps after the restart; want the 70 that were acknowledged", got)
+			}
+		})
 	}
 }
 
@@ -58,15 +86,19 @@ func TestFailedCommit(t *testing.T) {
 func image(t *testing.T, from string) string {
 	t.Helper()
 	to := t.TempDir()
-	entries, err := os.ReadDir(from)
+	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.Name() == "LOCK" {
+			return err
+		}
+		target := filepath.Join(to, strings.TrimPrefix(path, from))
+		if e.IsDir() {
+			return os.MkdirAll(target, 0o700)
+		}
+		copySparse(t, path, target)
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
-	}
-	for _, e := range entries {
-		if e.Name() == "LOCK" {
-			continue
-		}
-		copySparse(t, filepath.Join(from, e.Name()), filepath.Join(to, e.Name()))
 	}
 	return to
 }
@@ -140,6 +172,7 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 		name, glob string
 		flushed    bool
 	}{
+		{"journal", "journal/*.log", false},
 		{"log", "*.mem", false},
 		{"log with blocks", "*.mem", true},
 		{"table", "*.sst", true},
@@ -150,10 +183,13 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 			r := start(t, cfg)
 			rng := rand.New(rand.NewPCG(1, 2))
 			m := make(model)
-			for range 40 {
+			for i := range 40 {
 				run := randomRun(rng)
 				m.add(&run)
 				if err := r.append(payload(run)); err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Table().Apply(context.Background(), []steps.Change{{Key: "k", Value: []byte{byte(i)}}}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -220,13 +256,23 @@ func openAndList(dir string) error {
 	if err != nil || report.ProblemCount > 0 {
 		return fmt.Errorf("%v %w", report.Problems, err)
 	}
+	err = s.Table().Load(func(key string, value []byte) error {
+		if want := byte(39); value[0] != want {
+			return fmt.Errorf("the table holds an old record: %d", value[0])
+		}
+		return nil
+	})
+	if err != nil { // silently old is what must not be
+		fmt.Println("old", 0, 0)
+		return nil
+	}
 	return s.EachDay(context.Background(), steps.DayRange{}, "", func(a steps.Award) error {
 		_, err := fmt.Println(a.Participant, int(a.Day), a.Steps)
 		return err
 	})
 }
 
-// TestTornTail cuts the log inside the newest entry, which was acknowledged.
+// TestTornTail cuts the journal inside the newest record, which was acknowledged.
 func TestTornTail(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	r := start(t, cfg)
@@ -236,17 +282,15 @@ func TestTornTail(t *testing.T) {
 		}
 	}
 	dir := image(t, cfg.Dir)
-	files, err := filepath.Glob(filepath.Join(dir, "*.mem"))
+	files, err := filepath.Glob(filepath.Join(dir, "journal", "*.log"))
 	if err != nil || len(files) != 1 {
-		t.Fatalf("log files %v, %v", files, err)
+		t.Fatalf("journal files %v, %v", files, err)
 	}
-	b, err := os.ReadFile(files[0])
+	info, err := os.Stat(files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	used := len(strings.TrimRight(string(b), "\x00"))
-	clear(b[used-10 : used])
-	if err := os.WriteFile(files[0], b, fs.FileMode(0o600)); err != nil {
+	if err := os.Truncate(files[0], info.Size()-10); err != nil {
 		t.Fatal(err)
 	}
 	_, err = Open(testConfig(dir), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
@@ -278,5 +322,43 @@ func TestDiskNearlyFull(t *testing.T) {
 	r.do(func() { free = 1 << 40; r.watch() })
 	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); err != nil {
 		t.Errorf("an upload when there is space again: %v", err)
+	}
+}
+
+// TestUnacknowledgedTail leaves half a record at the journal's end, as a kill in the middle of a
+// write does. It was never acknowledged, so the store opens, and goes on where the record stood.
+func TestUnacknowledgedTail(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.StopWithin = 0
+	r := start(t, cfg)
+	for i := range uint64(3) {
+		if err := r.append(payload(minutes("p", "d", i, int(i), 10))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.end()
+	files, _ := filepath.Glob(filepath.Join(cfg.Dir, "journal", "*.log"))
+	f, err := os.OpenFile(files[len(files)-1], os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = f.Write([]byte{200, 0, 0, 0, journalVersion, 4})
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for round := range uint64(3) { // each start begins a file of its own
+		r = start(t, cfg)
+		if err := r.append(payload(minutes("p", "d", 9+round, int(3+round), 10))); err != nil {
+			t.Fatal(err)
+		}
+		r.end()
+	}
+	r = start(t, cfg)
+	if got := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 60 {
+		t.Errorf("%d steps; want 60", got)
+	}
+	r.settle()
+	if left, _ := filepath.Glob(filepath.Join(cfg.Dir, "journal", "*.log")); len(left) > 1 {
+		t.Errorf("journal files after a checkpoint: %v", left)
 	}
 }

@@ -13,7 +13,7 @@ import (
 // bytes and nothing that it was decoded into.
 type group struct {
 	seq     uint64  // of the journal record; 0 while open, or without one
-	journal []byte  // frameBytes left free, then the encoded commits
+	journal []byte  // groupHead left free, then the encoded commits
 	entries []entry // in the order of submission
 	days    []dayRef
 	size    int           // bytes it adds to the transaction, roughly
@@ -54,13 +54,13 @@ type dayRef struct {
 	evictions uint64   // the store's count before that
 }
 
-func newGroup() *group { return &group{journal: make([]byte, frameBytes, 4096)} }
+func newGroup() *group { return &group{journal: make([]byte, groupHead, 4096)} }
 
 // reset empties g and keeps its memory.
 func (g *group) reset() {
 	clear(g.entries)
 	clear(g.days)
-	*g = group{journal: g.journal[:frameBytes], entries: g.entries[:0], days: g.days[:0]}
+	*g = group{journal: g.journal[:groupHead], entries: g.entries[:0], days: g.days[:0]}
 }
 
 // maxEntries keeps a group far below Badger's limit of entries a transaction, whatever its

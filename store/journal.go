@@ -13,14 +13,18 @@ const journalVersion = 1
 // errJournal is wrapped by every decoding error of a journal group.
 var errJournal = errors.New("journal group is damaged")
 
-// partBytes bounds one journal or quarantine value. Badger keeps values below its threshold of
+// partBytes bounds one value of a quarantined payload. Badger keeps values below its threshold of
 // 1 MiB in the LSM tree, and only there are failed fsyncs reported.
 const partBytes = 512 << 10
 
-// frameBytes is the head of a journal group: version(1) group(8) commits(4).
-const frameBytes = 13
+// frameBytes is the head of a journal group: version(1) group(8) commits(4). groupHead is what a
+// group in memory leaves free for it and for the record's length.
+const (
+	frameBytes = 13
+	groupHead  = lengthBytes + frameBytes
+)
 
-// putFrame writes the head of a group into its first bytes, which were left free for it.
+// putFrame writes the head of a group.
 func putFrame(frame []byte, group uint64, commits int) {
 	frame[0] = journalVersion
 	binary.LittleEndian.PutUint64(frame[1:], group)

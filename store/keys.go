@@ -9,7 +9,6 @@ import (
 
 // The first byte of every key names its table. Values are described in doc.go.
 const (
-	prefixJournal    = 'j' // group(8) part(2)
 	prefixBlock      = 'b' // participant 0 day(4) device
 	prefixTotal      = 't' // day(4) participant
 	prefixDirty      = 'd' // day(4) participant
@@ -27,13 +26,6 @@ func appendDay(dst []byte, d steps.Day) []byte {
 }
 
 func takeDay(b []byte) steps.Day { return steps.Day(binary.BigEndian.Uint32(b) ^ 1<<31) }
-
-func journalKey(group uint64, part int) []byte {
-	k := binary.BigEndian.AppendUint64([]byte{prefixJournal}, group)
-	return binary.BigEndian.AppendUint16(k, uint16(part))
-}
-
-func journalGroup(key []byte) uint64 { return binary.BigEndian.Uint64(key[1:]) }
 
 func participantPrefix(p steps.ParticipantID) []byte {
 	return append(append([]byte{prefixBlock}, p...), 0)

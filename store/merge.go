@@ -16,7 +16,7 @@ func (s *Store) merge(g *group) {
 		}
 	}
 	s.mu.Unlock()
-	r := reader{b: g.journal[frameBytes:]}
+	r := reader{b: g.journal[groupHead:]}
 	days := g.days
 	record := steps.RecordID{Group: g.seq}
 	for i := range g.entries {

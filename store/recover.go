@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -16,20 +17,21 @@ const (
 	metaRetired    = "retired"
 	metaRules      = "rules"
 	metaRescore    = "rescore"
+	metaTxns       = "transactions"
 	repairLostTail = "restore the newest backup into an empty directory, or accept the loss with " +
 		"'ayumi check-store --accept-loss'"
 )
 
-// LostTailError says that journal groups which had been acknowledged are gone.
+// LostTailError says that something which had been acknowledged is gone.
 type LostTailError struct {
-	Found     uint64 // newest group in the journal
-	Watermark uint64 // newest group known to have been durable
+	What      string // "journal" or "database"
+	Found     uint64 // newest group or transaction in it
+	Watermark uint64 // newest known to have been durable
 }
 
 // Error names what is missing and the remedy.
 func (e *LostTailError) Error() string {
-	return fmt.Sprintf("journal ends at group %d, but group %d had been acknowledged; %s",
-		e.Found, e.Watermark, repairLostTail)
+	return fmt.Sprintf("%s ends at %d, but %d had been acknowledged; %s", e.What, e.Found, e.Watermark, repairLostTail)
 }
 
 // recover brings the memory up to what is on disk.
@@ -48,16 +50,21 @@ func (s *Store) recover() error {
 		return steps.E("open store", steps.Unavailable, err)
 	}
 	s.watermark = mark
-	found := s.next - 1
-	if mark.group <= found {
-		return nil
+	for _, tail := range []LostTailError{
+		{"journal", s.next - 1, mark.group},
+		{"database", s.txns, mark.txns},
+	} {
+		if tail.Watermark > tail.Found {
+			if err := s.tolerate(&tail); err != nil {
+				return steps.E("open store", steps.Internal, err)
+			}
+		}
 	}
-	lost := &LostTailError{Found: found, Watermark: mark.group}
-	if !s.cfg.AcceptLoss {
-		return steps.E("open store", steps.Internal, lost)
+	if mark.group > s.next-1 || mark.txns > s.txns {
+		return mark.reset(s.next-1, s.txns)
 	}
-	s.log.Error("accepting the loss of acknowledged uploads", "found", found, "watermark", mark.group)
-	return mark.reset(found)
+	mark.group = s.next - 1
+	return nil
 }
 
 // checkFormat refuses a store of another format and marks a new one. The key of a new store is
@@ -95,6 +102,13 @@ func (s *Store) loadTables() error {
 		if len(retired) == 8 {
 			s.retired = binary.BigEndian.Uint64(retired)
 		}
+		txns, err := s.get(txn, metaKey(metaTxns))
+		if err != nil {
+			return err
+		}
+		if len(txns) == 8 {
+			s.txns = binary.BigEndian.Uint64(txns)
+		}
 		err = scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
 			if pd, ok := splitDayKey(key); ok {
 				s.markSeq++
@@ -125,48 +139,17 @@ func (s *Store) loadTables() error {
 }
 
 // replay merges the journal into the head. Groups must follow each other without a gap.
-func (s *Store) replay() error {
-	last := s.retired // newest group seen
-	var value []byte  // its parts so far
-	groups := 0
-	apply := func() error {
-		if value == nil {
-			return nil
-		}
-		groups++
-		s.journalBytes.Add(int64(len(value)))
-		body, err := s.auth.open(journalKey(last, 0), value)
-		if err != nil {
-			return s.tolerate(fmt.Errorf("%w: group %d: %w", errJournal, last, err))
-		}
-		return s.tolerate(s.replayGroup(body, last))
+func (s *Store) replay() (err error) {
+	if s.segments, err = openSegments(filepath.Join(s.cfg.Dir, "journal"), s.auth); err != nil {
+		return steps.E("replay journal", steps.Unavailable, err)
 	}
-	err := s.db.View(func(txn *badger.Txn) error {
-		err := scan(txn, []byte{prefixJournal}, nil, true, func(key, v []byte) error {
-			group := journalGroup(key)
-			switch {
-			case group <= s.retired: // a checkpoint had begun to delete it
-				return nil
-			case group == last:
-				value = append(value, v...)
-				return nil
-			}
-			if err := apply(); err != nil {
-				return err
-			}
-			previous := last
-			last, value = group, append([]byte(nil), v...)
-			if group != previous+1 {
-				return s.tolerate(fmt.Errorf("%w: group %d follows group %d", errJournal, group, previous))
-			}
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-		return apply()
+	groups := 0
+	last, err := s.segments.replay(s.retired, func(group uint64, body []byte) error {
+		groups++
+		s.journalBytes.Add(int64(len(body)))
+		return s.tolerate(s.replayGroup(body, group))
 	})
-	if err != nil {
+	if err := s.tolerate(err); err != nil {
 		return steps.E("replay journal", steps.Internal, err)
 	}
 	s.next, s.merged = last+1, last
@@ -181,7 +164,7 @@ func (s *Store) tolerate(err error) error {
 	if err == nil || !s.cfg.AcceptLoss {
 		return err
 	}
-	s.log.Error("accepting a loss in the journal", "err", err)
+	s.log.Error("accepting a loss", "err", err)
 	return nil
 }
 

@@ -44,7 +44,11 @@ type Store struct {
 	retired      uint64 // newest group whose changes are all in day blocks
 	checkpoint   *checkpoint
 	checkpointed int64 // unix seconds of the last checkpoint's begin
-	committed    chan error
+	segments     *segments
+	txns         uint64                 // Badger transactions so far
+	committed    chan error             // outcome of Badger's part of a commit
+	records      chan journalRecord     // the journal's part
+	written      chan error             // and its outcome
 	quarantine   map[steps.DeviceID]int // undecided entries by device
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand
@@ -83,6 +87,8 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		open:       newGroup(),
 		work:       make(chan struct{}, 1),
 		committed:  make(chan error, 1),
+		records:    make(chan journalRecord, 1),
+		written:    make(chan error, 1),
 		recent:     newRecent(),
 		scratch:    sync.Pool{New: func() any { return new(appendScratch) }},
 		head:       make(map[steps.ParticipantDay]*headDay),
@@ -106,6 +112,9 @@ func (s *Store) Close() error {
 	if s.watermark != nil {
 		err = s.watermark.close()
 		s.watermark = nil
+	}
+	if s.segments != nil {
+		err = errors.Join(err, s.segments.close())
 	}
 	if !s.db.IsClosed() {
 		err = errors.Join(err, s.db.Close())

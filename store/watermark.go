@@ -11,15 +11,18 @@ import (
 	"time"
 )
 
-// watermark is a small file beside Badger that names the newest journal group known to be
-// durable. Badger drops a damaged WAL entry and everything after it without an error; a journal
-// that ends before the watermark shows that.
+// watermark is a small file that names the newest journal group and the newest Badger transaction
+// known to be durable. A journal that ends in a damaged record looks like one whose last record was
+// being written, and Badger drops a damaged log entry and everything after it without an error; what
+// ends before the watermark has lost something.
 //
 // It is written after each commit into the page cache, which a kill survives, and fsynced once a
-// second: after a power loss it may lag behind, but it is never ahead of what Badger has fsynced.
+// second: after a power loss it may lag behind, but it is never ahead of what was fsynced.
 type watermark struct {
 	f        *os.File
-	group    uint64
+	group    uint64 // newest journal group
+	txns     uint64 // newest Badger transaction
+	turn     int64  // slot to write next
 	syncedAt time.Time
 	dirty    bool
 }
@@ -30,7 +33,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // The file holds two slots, written in turn, so that a torn write leaves the other one.
 const (
 	watermarkFile = "watermark"
-	slotBytes     = 16 // magic(4) group(8) crc32c(4)
+	slotBytes     = 24 // magic(4) group(8) transactions(8) crc32c(4)
 	slotStride    = 4096
 	slotMagic     = "AYWM"
 	syncEvery     = time.Second
@@ -48,36 +51,39 @@ func openWatermark(dir string) (*watermark, error) {
 		if err != nil && n == 0 {
 			continue // never written
 		}
-		if g, ok := parseSlot(b[:]); ok {
-			w.group = max(w.group, g)
+		if group, txns, ok := parseSlot(b[:]); ok && txns+group >= w.txns+w.group { // both only rise
+			w.group, w.txns, w.turn = group, txns, 1-slot
 		}
 	}
 	return w, nil
 }
 
-func parseSlot(b []byte) (uint64, bool) {
-	ok := string(b[:4]) == slotMagic && crc32.Checksum(b[:12], castagnoli) == binary.LittleEndian.Uint32(b[12:])
-	return binary.LittleEndian.Uint64(b[4:]), ok
+func parseSlot(b []byte) (group, txns uint64, ok bool) {
+	ok = string(b[:4]) == slotMagic && crc32.Checksum(b[:20], castagnoli) == binary.LittleEndian.Uint32(b[20:])
+	return binary.LittleEndian.Uint64(b[4:]), binary.LittleEndian.Uint64(b[12:]), ok
 }
 
-// set records that group is durable.
-func (w *watermark) set(group uint64) error {
+// write records that w.group and transaction txns are durable.
+func (w *watermark) write(txns uint64) error {
+	w.txns = txns
 	b := append(make([]byte, 0, slotBytes), slotMagic...)
-	b = binary.LittleEndian.AppendUint64(b, group)
+	b = binary.LittleEndian.AppendUint64(b, w.group)
+	b = binary.LittleEndian.AppendUint64(b, w.txns)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b, castagnoli))
-	if _, err := w.f.WriteAt(b, int64(group%2)*slotStride); err != nil {
+	if _, err := w.f.WriteAt(b, w.turn*slotStride); err != nil {
 		return fmt.Errorf("cannot write watermark: %w", err)
 	}
-	w.group, w.dirty = group, true
+	w.turn, w.dirty = 1-w.turn, true
 	return nil
 }
 
-// reset moves the watermark back to group in both slots.
-func (w *watermark) reset(group uint64) error {
+// reset moves the watermark back, in both slots.
+func (w *watermark) reset(group, txns uint64) error {
 	if err := w.f.Truncate(0); err != nil {
 		return fmt.Errorf("cannot reset watermark: %w", err)
 	}
-	if err := w.set(group); err != nil {
+	w.group = group
+	if err := w.write(txns); err != nil {
 		return err
 	}
 	return w.sync(time.Time{})

@@ -1,0 +1,172 @@
+package store
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"ayumi/steps"
+)
+
+// segments is the journal on disk: files of records, one record a group, appended and fsynced by
+// the committer. A file is named after its first group, in hexadecimal, and deleted when the day
+// blocks cover its last. A new one begins with every start and every checkpoint.
+type segments struct {
+	dir  string
+	auth *auth
+	f    *os.File // open for appending; nil until the first record
+	last uint64   // newest group in f
+	old  []segment
+}
+
+type segment struct {
+	name string
+	last uint64 // newest group in it
+}
+
+// A record is length(4) group record tag; the length is that of the middle two, and the tag is
+// under the key "j" group(8).
+const lengthBytes = 4
+
+func openSegments(dir string, a *auth) (*segments, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return &segments{dir: dir, auth: a}, nil
+}
+
+func segmentName(first uint64) string { return fmt.Sprintf("%016x.log", first) }
+
+// append writes the record of a group, whose first lengthBytes are free, and returns when it is on
+// disk.
+func (s *segments) append(group uint64, record []byte) error {
+	if s.f == nil {
+		if err := s.create(group); err != nil {
+			return err
+		}
+	}
+	if _, err := s.f.Write(record); err != nil {
+		return err
+	}
+	s.last = group
+	return unix.Fdatasync(int(s.f.Fd()))
+}
+
+// create begins a file. One of that name can be there only if nothing in it was acknowledged.
+func (s *segments) create(first uint64) error {
+	f, err := os.OpenFile(filepath.Join(s.dir, segmentName(first)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	s.f = f
+	return syncDir(s.dir)
+}
+
+// seal puts the length and the tag of a finished record in place.
+func (s *segments) seal(group uint64, record []byte) []byte {
+	binary.LittleEndian.PutUint32(record, uint32(len(record)-lengthBytes))
+	sealed := s.auth.seal(recordKey(group), record[lengthBytes:])
+	return record[: lengthBytes+len(sealed) : lengthBytes+len(sealed)]
+}
+
+func recordKey(group uint64) []byte {
+	return binary.BigEndian.AppendUint64([]byte{'j'}, group)
+}
+
+// rotate ends the open file, so that it can be deleted when blocks cover it.
+func (s *segments) rotate() error {
+	if s.f == nil {
+		return nil
+	}
+	err := s.f.Close()
+	s.old = append(s.old, segment{s.f.Name(), s.last})
+	s.f = nil
+	return err
+}
+
+// retire deletes the files whose groups are all at most upTo.
+func (s *segments) retire(upTo uint64) error {
+	for len(s.old) > 0 && s.old[0].last <= upTo {
+		if err := os.Remove(s.old[0].name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		s.old = s.old[1:]
+	}
+	return nil
+}
+
+// replay calls fn for every group above retired, in order. What follows a damaged or torn record is
+// read only if it takes up where that record stood: a group that was being written when the process
+// ended was never acknowledged. It returns the newest group.
+func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) error) (last uint64, err error) {
+	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	if err != nil {
+		return 0, err
+	}
+	slices.Sort(names)
+	last = retired
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return last, err
+		}
+		var first uint64
+		if _, err := fmt.Sscanf(filepath.Base(name), "%x.log", &first); err != nil {
+			return last, fmt.Errorf("%w: %s is no name of a journal file", errJournal, name)
+		}
+		newest, err := s.replayFile(content, first, &last, fn)
+		if err != nil {
+			return last, fmt.Errorf("%s: %w", name, err)
+		}
+		if newest >= first { // otherwise the next group will be written to it
+			s.old = append(s.old, segment{name, newest})
+		}
+	}
+	return last, nil
+}
+
+// replayFile reads one file up to its end or its first record that is not whole, and returns its
+// newest group.
+func (s *segments) replayFile(content []byte, first uint64, last *uint64, fn func(uint64, []byte) error) (newest uint64, err error) {
+	group := first
+	for ; len(content) > lengthBytes; group++ {
+		n := int64(binary.LittleEndian.Uint32(content)) + tagBytes
+		if n > int64(len(content)-lengthBytes) {
+			break
+		}
+		body, err := s.auth.open(recordKey(group), content[lengthBytes:lengthBytes+n])
+		if err != nil {
+			break
+		}
+		content = content[lengthBytes+n:]
+		if group <= *last { // blocks cover it
+			continue
+		}
+		if group != *last+1 {
+			return group, fmt.Errorf("%w: group %d follows group %d", errJournal, group, *last)
+		}
+		*last = group
+		if err := fn(group, body); err != nil {
+			return group, err
+		}
+	}
+	return group - 1, nil
+}
+
+func (s *segments) close() error {
+	if s.f == nil {
+		return nil
+	}
+	err := s.f.Close()
+	s.f = nil
+	if err != nil {
+		return steps.E("close journal", steps.Internal, err)
+	}
+	return nil
+}
