@@ -84,10 +84,23 @@ func syncDir(path string) error {
 
 // seal appends the tag of value under key.
 func (a *auth) seal(key, value []byte) []byte {
+	tag := a.tag(key, value)
+	return append(value, tag[:]...)
+}
+
+// tag authenticates value under key.
+func (a *auth) tag(key, value []byte) (tag [tagBytes]byte) {
 	mac := a.macs.Get().(hash.Hash)
 	defer a.macs.Put(mac)
+	var n [4]byte
+	binary.LittleEndian.PutUint32(n[:], uint32(len(key)))
+	mac.Reset()
+	mac.Write(n[:])
+	mac.Write(key)
+	mac.Write(value)
 	var sum [sha256.Size]byte
-	return append(value, digest(mac, key, value, sum[:0])[:tagBytes]...)
+	copy(tag[:], mac.Sum(sum[:0]))
+	return tag
 }
 
 // open verifies a value that was stored under key and returns it without the tag.
@@ -96,23 +109,10 @@ func (a *auth) open(key, value []byte) ([]byte, error) {
 		return nil, errTag
 	}
 	body, tag := value[:len(value)-tagBytes], value[len(value)-tagBytes:]
-	mac := a.macs.Get().(hash.Hash)
-	defer a.macs.Put(mac)
-	var sum [sha256.Size]byte
-	if !hmac.Equal(digest(mac, key, body, sum[:0])[:tagBytes], tag) {
+	if want := a.tag(key, body); !hmac.Equal(want[:], tag) {
 		return nil, errTag
 	}
 	return body, nil
-}
-
-func digest(mac hash.Hash, key, value, dst []byte) []byte {
-	mac.Reset()
-	var n [4]byte
-	binary.LittleEndian.PutUint32(n[:], uint32(len(key)))
-	mac.Write(n[:])
-	mac.Write(key)
-	mac.Write(value)
-	return mac.Sum(dst)
 }
 
 // CorruptionError says that a value in the store does not mean what it must.

@@ -71,8 +71,8 @@ func (s *segments) create(first uint64) error {
 // seal puts the length and the tag of a finished record in place.
 func (s *segments) seal(group uint64, record []byte) []byte {
 	binary.LittleEndian.PutUint32(record, uint32(len(record)-lengthBytes))
-	sealed := s.auth.seal(recordKey(group), record[lengthBytes:])
-	return record[: lengthBytes+len(sealed) : lengthBytes+len(sealed)]
+	tag := s.auth.tag(recordKey(group), record[lengthBytes:])
+	return append(record, tag[:]...)
 }
 
 func recordKey(group uint64) []byte {

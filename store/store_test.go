@@ -272,6 +272,29 @@ func randomRun(rng *rand.Rand) testRun {
 	}, steps.DeviceID(fmt.Sprintf("d%d", rng.IntN(3))), steps.Revision{Boot: uint32(rng.IntN(3)), Seq: uint64(rng.IntN(20))}}
 }
 
+// TestGroupSizes commits payloads whose records end at every distance from a buffer's end.
+func TestGroupSizes(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.StopWithin = 0
+	r := start(t, cfg)
+	want := uint64(0)
+	for n := 1; n < 1440; n += 3 {
+		counts := make([]uint32, n)
+		for i := range counts {
+			counts[i] = 20_000 + uint32(n) // three bytes each
+		}
+		want = uint64(n) * uint64(counts[0])
+		if err := r.append(payload(minutes("p", "d", uint64(n), 0, counts...))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.end()
+	r = start(t, cfg)
+	if got := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != want {
+		t.Errorf("%d steps after the replay; want %d", got, want)
+	}
+}
+
 // TestAgainstModel commits random runs between checkpoints, evictions and restarts, clean ones and
 // such that leave everything in the journal, and compares every total with the model.
 func TestAgainstModel(t *testing.T) {
