@@ -18,8 +18,9 @@ import (
 )
 
 // auth authenticates values. Badger verifies no checksum when it reads, and a value that is whole
-// may still stand under the wrong key. So every value ends in a tag: the first 16 bytes of
-// HMAC-SHA256 (RFC 2104) over the length of the key, the key and the value.
+// may still stand under the wrong key. So values and journal records end in a tag: the first 16 bytes
+// of HMAC-SHA256 (RFC 2104) over the length of the key, the key and the value. Without one are the
+// quarantine, whose IDs are hashes of its bytes, and the few numbers of the meta table.
 type auth struct{ macs sync.Pool }
 
 const (

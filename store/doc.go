@@ -45,7 +45,7 @@
 //	                                 contact, tag
 //	q id                             quarantine entry as JSON
 //	w id 0 part(2)                   parts of the entry's raw bytes
-//	r key                            a record of the registry
+//	r key                            a record of the registry, tag
 //	m format|retired|transactions    format version; newest group covered by blocks; transactions
 //	m rules|rescore                  fingerprint of the rules; present while all days are rescored
 //

@@ -282,10 +282,7 @@ func TestTornTail(t *testing.T) {
 		}
 	}
 	dir := image(t, cfg.Dir)
-	files, err := filepath.Glob(filepath.Join(dir, "journal", "*.log"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("journal files %v, %v", files, err)
-	}
+	files := journalFiles(t, dir)
 	info, err := os.Stat(files[0])
 	if err != nil {
 		t.Fatal(err)
@@ -337,7 +334,7 @@ func TestUnacknowledgedTail(t *testing.T) {
 		}
 	}
 	r.end()
-	files, _ := filepath.Glob(filepath.Join(cfg.Dir, "journal", "*.log"))
+	files := journalFiles(t, cfg.Dir)
 	f, err := os.OpenFile(files[len(files)-1], os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)

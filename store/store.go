@@ -69,7 +69,7 @@ type Store struct {
 }
 
 // Open opens or creates the store in cfg.Dir and replays its journal. A journal that ends before
-// its watermark is an error (*LostTailError), as is every value whose checksum does not hold.
+// its watermark is an error (*LostTailError), as is every value that it reads and whose tag does not hold.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err

@@ -516,13 +516,20 @@ func TestLostTailIsReported(t *testing.T) {
 	start(t, cfg)
 }
 
-// dropLastRecord cuts the newest group off the journal.
-func dropLastRecord(t *testing.T, dir string) {
+// journalFiles returns the journal's files, of which there is at least one, oldest first.
+func journalFiles(t *testing.T, dir string) []string {
 	t.Helper()
 	files, err := filepath.Glob(filepath.Join(dir, "journal", "*.log"))
 	if err != nil || len(files) == 0 {
 		t.Fatalf("journal files %v, %v", files, err)
 	}
+	return files
+}
+
+// dropLastRecord cuts the newest group off the journal.
+func dropLastRecord(t *testing.T, dir string) {
+	t.Helper()
+	files := journalFiles(t, dir)
 	name := files[len(files)-1]
 	b, err := os.ReadFile(name)
 	if err != nil {
@@ -588,6 +595,39 @@ func TestDamageIsReported(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestRegistryRecordIsAuthenticated puts a record under another's key.
+func TestRegistryRecordIsAuthenticated(t *testing.T) {
+	r := start(t, testConfig(t.TempDir()))
+	value := append(make([]byte, 0, 64), "secret hash of a"...)
+	if err := r.Table().Apply(context.Background(), []steps.Change{{Key: "a", Value: value}, {Key: "b", Value: []byte("x")}}); err != nil {
+		t.Fatal(err)
+	}
+	load := func() (got string, err error) {
+		err = r.Table().Load(func(key string, value []byte) error {
+			got += key + "=" + string(value) + ";"
+			return nil
+		})
+		return got, err
+	}
+	if got, err := load(); got != "a=secret hash of a;b=x;" || err != nil {
+		t.Fatalf("the table holds %q, %v", got, err)
+	}
+	err := r.db.Update(func(txn *badger.Txn) error {
+		v, err := r.get(txn, tableKey("a"))
+		if err != nil {
+			return err
+		}
+		return txn.Set(tableKey("b"), v)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var corruption *CorruptionError
+	if got, err := load(); !errors.As(err, &corruption) {
+		t.Errorf("a record under another's key is read: %q, %v", got, err)
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -18,7 +19,11 @@ func (s *Store) Table() Table { return Table{s} }
 func (t Table) Load(fn func(key string, value []byte) error) error {
 	return t.s.db.View(func(txn *badger.Txn) error {
 		return scan(txn, []byte{prefixTable}, nil, true, func(key, value []byte) error {
-			return fn(string(key[1:]), append([]byte(nil), value...))
+			body, err := t.s.auth.open(key, value)
+			if err != nil {
+				return corrupt("registry record", string(key[1:]), err)
+			}
+			return fn(string(key[1:]), slices.Clone(body))
 		})
 	})
 }
@@ -42,7 +47,7 @@ func (t Table) Apply(ctx context.Context, changes []steps.Change) error {
 			if changes[i].Value == nil {
 				err = txn.Delete(key)
 			} else {
-				err = txn.Set(key, changes[i].Value)
+				err = t.s.setSealed(txn, key, slices.Clip(changes[i].Value)) // the tag is not the caller's
 			}
 			if err != nil {
 				return steps.E("apply changes", steps.Internal, err)
