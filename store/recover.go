@@ -64,6 +64,12 @@ func (s *Store) recover() error {
 		return mark.reset(s.next-1, s.txns)
 	}
 	mark.group = s.next - 1
+	// What was just created must keep its name through a power loss, and so must the directory.
+	for _, dir := range []string{s.cfg.Dir, filepath.Dir(s.cfg.Dir)} {
+		if err := syncDir(dir); err != nil {
+			return steps.E("open store", steps.Unavailable, err)
+		}
+	}
 	return nil
 }
 
