@@ -89,6 +89,12 @@ func (a *auth) seal(key, value []byte) []byte {
 	return append(value, tag[:]...)
 }
 
+// sealFrom appends to b the tag of the value that begins at start.
+func (a *auth) sealFrom(key, b []byte, start int) []byte {
+	tag := a.tag(key, b[start:])
+	return append(b, tag[:]...)
+}
+
 // tag authenticates value under key.
 func (a *auth) tag(key, value []byte) (tag [tagBytes]byte) {
 	mac := a.macs.Get().(hash.Hash)

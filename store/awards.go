@@ -37,8 +37,8 @@ func (s *Store) recentDirty(limit int) (recent, stored []steps.DirtyDay) {
 			break
 		}
 		d := steps.DirtyDay{DayTotal: steps.DayTotal{ParticipantDay: pd}, Mark: state.mark}
-		if h := s.head[pd]; h != nil {
-			d.Steps = h.steps()
+		if day := s.head.find(pd); day != nil {
+			d.Steps = day.steps()
 			recent = append(recent, d)
 		} else {
 			stored = append(stored, d)
@@ -143,16 +143,18 @@ func (s *Store) markStoredDirty() error {
 			s.markDirty(pd)
 		}
 	}
-	s.mu.Lock()
-	for pd, h := range s.head {
-		if len(h.devices) > 0 {
-			s.markDirty(pd)
+	for i := range s.head.shards {
+		s.mu.Lock()
+		for pd, day := range s.head.shards[i].days {
+			if !day.empty() {
+				s.markDirty(pd)
+			}
 		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	batch := make([]steps.ParticipantDay, 0, pieceKeys)
 	err := s.db.View(func(txn *badger.Txn) error {
-		return scan(txn, []byte{prefixTotal}, nil, false, func(key, _ []byte) error {
+		return scan(txn, []byte{prefixDay}, nil, false, func(key, _ []byte) error {
 			if pd, ok := splitDayKey(key); ok {
 				batch = append(batch, pd)
 			}

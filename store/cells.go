@@ -15,20 +15,28 @@ type source struct {
 	origin   steps.Origin
 }
 
-// lane holds a device's counts of one interval length in one day. Cell i starts i intervals after
-// the day's start.
+// lane holds a device's counts of one interval length in one day, from the first cell that was
+// reported to the last. Cell i of the day starts i intervals after the day's start.
 type lane struct {
 	interval uint32   // seconds
-	counts   []uint32 // by cell
-	sources  []uint16 // by cell: index into deviceDay.sources; 0 is a cell that nobody reported
+	base     int      // the first cell
+	counts   []uint32 // by cell from base
+	sources  []uint16 // likewise: index into deviceDay.sources; 0 is a cell that nobody reported
 }
 
 // deviceDay holds all cells of one device in one day of one participant. Its state is a function
 // of the set of runs merged into it, not of their order.
 type deviceDay struct {
-	lanes   []lane   // by ascending interval
-	sources []source // sources[0] is unused
-	kept    uint16   // how many the last compact left
+	lanes   []lane         // by ascending interval
+	sources []source       // sources[0] is unused; no two are equal
+	newest  steps.Revision // at least as high as all of sources
+	kept    uint16         // how many sources the last compact left
+}
+
+// part is one device's share of a participant-day.
+type part struct {
+	device steps.DeviceID
+	cells  *deviceDay
 }
 
 // outcome is what merging did.
@@ -47,15 +55,12 @@ type cellRun struct {
 
 // merge applies the merge law cell by cell: the highest (revision, count, origin) wins.
 func (d *deviceDay) merge(r *cellRun) outcome {
-	if len(r.counts) == 0 {
-		return outcome{}
-	}
-	l := d.lane(r.interval, r.first+len(r.counts))
+	l := d.lane(r.interval, r.first, r.first+len(r.counts))
 	src := r.source
 	var index uint16 // of src in d.sources, entered on first use
 	var out outcome
 	for i, count := range r.counts {
-		at := r.first + i
+		at := r.first - l.base + i
 		wins, conflict := d.decide(l, at, count, src)
 		if conflict {
 			out.conflicts++
@@ -91,21 +96,69 @@ func (d *deviceDay) decide(l *lane, at int, count uint32, src source) (wins, con
 	return src.origin > old.origin, false
 }
 
-// lane returns the lane of an interval, long enough for n cells.
-func (d *deviceDay) lane(interval uint32, n int) *lane {
+// lane returns the lane of an interval, widened to the cells from first up to end.
+func (d *deviceDay) lane(interval uint32, first, end int) *lane {
 	i, found := slices.BinarySearchFunc(d.lanes, interval, func(l lane, want uint32) int {
 		return int(l.interval) - int(want)
 	})
 	if !found {
-		d.lanes = slices.Insert(d.lanes, i, lane{interval: interval})
+		d.lanes = slices.Insert(d.lanes, i, d.spareLane())
+		d.lanes[i].interval, d.lanes[i].base = interval, first
 	}
 	l := &d.lanes[i]
-	if grow := n - len(l.counts); grow > 0 {
-		l.counts = append(l.counts, make([]uint32, grow)...)
-		l.sources = append(l.sources, make([]uint16, grow)...)
+	front, back := max(l.base-first, 0), max(end-l.base-len(l.counts), 0)
+	if front+back > 0 {
+		l.counts = widen(l.counts, front, back)
+		l.sources = widen(l.sources, front, back)
+		l.base -= front
 	}
 	return l
 }
+
+// widen adds zeros at both ends of s.
+func widen[T any](s []T, front, back int) []T {
+	n := len(s)
+	s = slices.Grow(s, front+back)[:front+n+back]
+	if front > 0 {
+		copy(s[front:], s[:n])
+		clear(s[:front])
+	}
+	clear(s[front+n:])
+	return s
+}
+
+// spareLane returns an empty lane, with the memory of one that the day had before a reset.
+func (d *deviceDay) spareLane() lane {
+	n := len(d.lanes)
+	if n == cap(d.lanes) {
+		return lane{}
+	}
+	old := &d.lanes[:n+1][n]
+	l := lane{counts: old.counts[:0], sources: old.sources[:0]}
+	*old = lane{} // the memory must not be had twice
+	return l
+}
+
+// reset makes the day empty and keeps its memory.
+func (d *deviceDay) reset() {
+	*d = deviceDay{lanes: d.lanes[:0], sources: d.sources[:0]}
+}
+
+// memory returns about how many bytes the day takes.
+func (d *deviceDay) memory() int {
+	n := deviceDayBytes + cap(d.lanes)*laneBytes + cap(d.sources)*sourceBytes
+	for i := range d.lanes {
+		n += cap(d.lanes[i].counts)*4 + cap(d.lanes[i].sources)*2
+	}
+	return n
+}
+
+// What the parts of a deviceDay take.
+const (
+	deviceDayBytes = 80
+	laneBytes      = 64
+	sourceBytes    = 24
+)
 
 // A deviceDay drops the sources that no cell uses any more when there are twice as many as it had
 // left the last time, but not for fewer than minSources. There are at most as many as cells, which
@@ -115,13 +168,16 @@ const (
 	maxSources = 1 << 14
 )
 
-// intern returns the index of src, entering it if need be. The newest sources are looked at
-// first: a device mostly repeats what it just said.
+// intern returns the index of src, entering it if need be.
 func (d *deviceDay) intern(src source) uint16 {
-	for i := len(d.sources) - 1; i > 0 && i >= len(d.sources)-4; i-- {
-		if d.sources[i] == src {
-			return uint16(i)
+	if len(d.sources) > 0 && src.revision.Compare(d.newest) <= 0 { // otherwise it is a new one
+		for i := len(d.sources) - 1; i > 0; i-- {
+			if d.sources[i] == src {
+				return uint16(i)
+			}
 		}
+	} else {
+		d.newest = src.revision
 	}
 	if len(d.sources) >= max(minSources, 2*int(d.kept)) {
 		d.compact()
@@ -133,14 +189,12 @@ func (d *deviceDay) intern(src source) uint16 {
 	return uint16(len(d.sources) - 1)
 }
 
-// compact drops the sources that no cell refers to, unites equal ones, and numbers them in the order
-// of their first cells.
+// compact drops the sources that no cell refers to and numbers them in the order of their first
+// cells.
 func (d *deviceDay) compact() {
 	var few [256]uint16
-	moved := few[:0] // by old index: the new one, 0 before its first cell
-	moved = append(moved, make([]uint16, len(d.sources))...)
-	kept := append(make([]source, 0, minSources), source{})
-	index := make(map[source]uint16, minSources) // of kept
+	moved := renumber(few[:], len(d.sources))
+	kept := []source{{}}
 	for i := range d.lanes {
 		cells := d.lanes[i].sources
 		for j, s := range cells {
@@ -148,19 +202,21 @@ func (d *deviceDay) compact() {
 				continue
 			}
 			if moved[s] == 0 {
-				src := d.sources[s]
-				at, ok := index[src]
-				if !ok {
-					at = uint16(len(kept))
-					kept = append(kept, src)
-					index[src] = at
-				}
-				moved[s] = at
+				moved[s] = uint16(len(kept))
+				kept = append(kept, d.sources[s])
 			}
 			cells[j] = moved[s]
 		}
 	}
 	d.sources, d.kept = kept, uint16(len(kept))
+}
+
+// renumber returns n zeros, for the new index of each source by its old one; in few if they fit.
+func renumber(few []uint16, n int) []uint16 {
+	if n <= len(few) {
+		return few[:n]
+	}
+	return make([]uint16, n)
 }
 
 // minutes adds the device's day to dst, minute by minute, as the larger of the two, and returns
@@ -178,7 +234,7 @@ func (d *deviceDay) minutes(dst []uint32) []uint32 {
 			if l.sources[cell] == 0 {
 				continue
 			}
-			from := cell * span
+			from := min((l.base+cell)*span, maxDayMinutes)
 			to := min(from+span, maxDayMinutes)
 			fill(day[from:to], known[from:to], count)
 			end = max(end, to)
@@ -222,13 +278,13 @@ func fill(day []uint32, known []bool, count uint32) {
 
 // total returns the steps of a day on which the participant wore these devices: the sum of the
 // minutes, each the largest that one of the devices counted.
-func total(devices []*deviceDay) uint64 {
-	if len(devices) == 1 && len(devices[0].lanes) == 1 {
-		return sum(devices[0].lanes[0].counts)
+func total(parts []part) uint64 {
+	if len(parts) == 1 && len(parts[0].cells.lanes) == 1 {
+		return sum(parts[0].cells.lanes[0].counts)
 	}
 	var minutes []uint32
-	for _, d := range devices {
-		minutes = d.minutes(minutes)
+	for i := range parts {
+		minutes = parts[i].cells.minutes(minutes)
 	}
 	return sum(minutes)
 }

@@ -12,7 +12,6 @@ import (
 // Report is what Check found.
 type Report struct {
 	ParticipantDays int      `json:"participant_days"`
-	Blocks          int      `json:"blocks"`
 	Steps           uint64   `json:"steps"`
 	Awards          int      `json:"awards"`
 	Waiting         int      `json:"awards_waiting"` // days that changed and are not scored yet
@@ -32,8 +31,8 @@ func (r *Report) problem(format string, args ...any) {
 }
 
 // Check reads the whole store and verifies what must hold: Badger's checksums; every day block
-// decodes; the total of a day is the sum of its merged minutes, and neither is there without the
-// other; every award was computed from the current total unless the day waits to be scored; every
+// decodes; the total of a day is the sum of its merged minutes; every day has an award that was
+// computed from the current total, or waits to be scored, and none is gone that did; every
 // quarantined payload has its bytes. progress, if not nil, is told how many participant-days
 // were read. Call it while no uploads come in.
 func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, error) {
@@ -45,7 +44,7 @@ func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, er
 		if err := s.checkBlocks(ctx, txn, r, progress); err != nil {
 			return err
 		}
-		if err := s.checkTotals(ctx, txn, r); err != nil {
+		if err := s.checkMarks(ctx, txn, r); err != nil {
 			return err
 		}
 		if err := s.checkAwards(ctx, txn, r); err != nil {
@@ -62,50 +61,49 @@ func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, er
 
 // checkBlocks sums every stored day anew and compares its total.
 func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, progress func(int)) error {
-	var current steps.ParticipantDay
-	return scan(txn, []byte{prefixBlock}, nil, false, func(key, _ []byte) error {
-		pd, _, ok := splitBlockKey(key)
+	return scan(txn, []byte{prefixDay}, nil, false, func(key, _ []byte) error {
+		pd, ok := splitDayKey(key)
 		if !ok {
 			r.problem("day block with the unreadable key %x", key)
 			return nil
 		}
-		r.Blocks++
-		if pd == current {
-			return nil
-		}
-		current = pd
 		r.ParticipantDays++
 		if progress != nil && r.ParticipantDays%1000 == 0 {
 			progress(r.ParticipantDays)
 		}
-		h, err := s.dayOf(txn, pd)
+		day, err := s.dayOf(txn, pd)
 		if err != nil {
 			r.problem("%v", err)
 			return nil
 		}
-		r.Steps += h.steps()
+		r.Steps += day.steps()
+		if !s.waits(pd) {
+			if _, err := txn.Get(dayKey(prefixAward, pd)); err != nil {
+				r.problem("day %s %s has no award and does not wait for one: %v", pd.Participant, pd.Day, err)
+			}
+		}
 		return ctx.Err()
 	})
 }
 
-// checkTotals looks for totals whose blocks are gone.
-func (s *Store) checkTotals(ctx context.Context, txn *badger.Txn, r *Report) error {
-	return scan(txn, []byte{prefixTotal}, nil, false, func(key, _ []byte) error {
+// waits reports whether a day waits to be scored.
+func (s *Store) waits(pd steps.ParticipantDay) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	_, waits := s.dirty[pd]
+	return waits
+}
+
+// checkMarks looks for days that wait to be scored and are gone.
+func (s *Store) checkMarks(ctx context.Context, txn *badger.Txn, r *Report) error {
+	return scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
 		pd, ok := splitDayKey(key)
 		if !ok {
-			r.problem("day total with the unreadable key %x", key)
+			r.problem("dirty mark with the unreadable key %x", key)
 			return nil
 		}
-		found := false
-		err := scan(txn, blockPrefix(pd), nil, false, func(_, _ []byte) error {
-			found = true
-			return errStop
-		})
-		if err != nil && err != errStop {
-			return err
-		}
-		if !found {
-			r.problem("day total %s %s has no day block", pd.Participant, pd.Day)
+		if _, found, err := s.Total(pd); err != nil || !found {
+			r.problem("day %s %s waits to be scored, but there is none: %v", pd.Participant, pd.Day, err)
 		}
 		return ctx.Err()
 	})
@@ -131,10 +129,7 @@ func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) err
 			r.problem("%v", err)
 			return nil
 		}
-		s.mu.RLock()
-		_, waits := s.dirty[pd]
-		s.mu.RUnlock()
-		if !found || (a.Steps != now && !waits) {
+		if !found || (a.Steps != now && !s.waits(pd)) {
 			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.Steps, now)
 		}
 		return ctx.Err()
@@ -157,19 +152,21 @@ func (s *Store) checkQuarantine(ctx context.Context, txn *badger.Txn, r *Report)
 	})
 }
 
-// checkHead verifies the days in memory against themselves and counts those that are only there.
+// checkHead verifies the days in memory against themselves and counts those that wait to be scored.
 func (s *Store) checkHead(r *Report) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.mu.RLock()
 	r.Waiting = len(s.dirty)
-	for pd, h := range s.head {
-		if len(h.devices) == 0 {
-			continue
+	s.mu.RUnlock()
+	for i := range s.head.shards {
+		s.mu.RLock()
+		for pd, day := range s.head.shards[i].days {
+			if day.block == nil {
+				continue
+			}
+			if err := s.checkBlock(day.block); err != nil {
+				r.problem("day %s %s in memory: %v", pd.Participant, pd.Day, err)
+			}
 		}
-		cached, ok := h.total, h.totalOK
-		h.totalOK = false
-		if fresh := h.steps(); ok && fresh != cached {
-			r.problem("day %s %s has %d steps in memory, its minutes sum to %d", pd.Participant, pd.Day, cached, fresh)
-		}
+		s.mu.RUnlock()
 	}
 }

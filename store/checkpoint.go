@@ -15,7 +15,7 @@ import (
 // merging twice is merging once.
 type checkpoint struct {
 	upTo     uint64 // the newest group when the checkpoint began
-	days     []steps.ParticipantDay
+	days     []*headDay
 	contacts []steps.DeviceID
 	done     bool // the transaction under way is the last
 }
@@ -32,8 +32,8 @@ func (s *Store) beginCheckpoint() {
 		return
 	}
 	s.mu.Lock()
-	c := &checkpoint{upTo: s.merged, days: s.unflushedDays, contacts: s.unflushedContacts}
-	s.unflushedDays, s.unflushedContacts = nil, nil
+	c := &checkpoint{upTo: s.merged, days: s.head.takeUnflushed(), contacts: s.unflushedContacts}
+	s.unflushedContacts = nil
 	s.mu.Unlock()
 	s.checkpointed = s.cfg.Clock().Unix()
 	s.journalBytes.Store(0)
@@ -63,94 +63,126 @@ func (s *Store) writePiece(txn *badger.Txn) (err error) {
 	return nil
 }
 
-// endPiece runs when the transaction of a piece is durable, and no journal record is being written.
+// endPiece runs when a commit is durable, with the piece in its transaction, and no other is under way.
 func (s *Store) endPiece() error {
+	s.evict()
 	if s.checkpoint == nil || !s.checkpoint.done {
 		return nil
 	}
 	s.retired = s.checkpoint.upTo
 	s.checkpoint = nil
 	s.metrics.checkpoints.Inc()
-	s.mu.Lock()
-	s.evict()
-	s.mu.Unlock()
 	if err := errors.Join(s.segments.rotate(), s.segments.retire(s.retired)); err != nil {
 		return steps.E("retire journal", steps.Unavailable, err)
 	}
 	return nil
 }
 
-// writeDays writes blocks, totals and dirty marks of the first of days, and returns the others.
-func (s *Store) writeDays(txn *badger.Txn, days []steps.ParticipantDay) ([]steps.ParticipantDay, error) {
+// writeDays writes blocks and dirty marks of the first of days, and returns the others. Readers get in
+// between every few days.
+func (s *Store) writeDays(txn *badger.Txn, days []*headDay) ([]*headDay, error) {
+	p := piece{txn: txn, room: make([]byte, 0, 2*pieceBytes)}
+	n := 0
+	for n < len(days) && n < pieceKeys && len(p.room) < pieceBytes {
+		some := days[n:min(n+daysAtOnce, len(days))]
+		n += len(some)
+		for _, day := range some {
+			if err := s.writeDay(&p, day); err != nil {
+				return nil, err
+			}
+		}
+		s.mu.Lock()
+		for _, day := range some {
+			s.head.of(day).flushed(day)
+		}
+		s.mu.Unlock()
+	}
+	return days[n:], nil
+}
+
+// daysAtOnce is how many days are marked as written while the lock is held once.
+const daysAtOnce = 64
+
+// piece is what a checkpoint adds to one transaction.
+type piece struct {
+	txn  *badger.Txn
+	room []byte // memory of keys and values; what has been taken of it is the transaction's
+}
+
+// writeDay writes one day.
+func (s *Store) writeDay(p *piece, day *headDay) error {
+	pd := day.ParticipantDay
+	key := p.key(prefixDay, pd)
+	start := len(p.room)
+	if day.block != nil {
+		p.room = append(p.room, day.block...)
+	} else {
+		p.room = appendBlock(p.room, day.hot)
+	}
+	p.room = s.auth.sealFrom(key, p.room, start)
+	if err := p.txn.Set(key, p.room[start:len(p.room):len(p.room)]); err != nil {
+		return err
+	}
+	if s.persistMark(pd) {
+		return p.txn.Set(p.key(prefixDirty, pd), nil)
+	}
+	return nil
+}
+
+// persistMark reports whether the dirty table has yet to say that a day waits to be scored, which it
+// will from here on.
+func (s *Store) persistMark(pd steps.ParticipantDay) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	size := 0
-	for n, pd := range days {
-		if size >= pieceBytes || n >= pieceKeys {
-			return days[n:], nil
-		}
-		n, err := s.writeDay(txn, pd, s.head[pd])
-		if err != nil {
-			return nil, err
-		}
-		size += n
+	d, ok := s.dirty[pd]
+	if !ok || d.persisted {
+		return false
 	}
-	return nil, nil
+	d.persisted = true
+	s.dirty[pd] = d
+	return true
 }
 
-// writeDay writes one day and keeps it encoded from then on. It returns the bytes written.
-func (s *Store) writeDay(txn *badger.Txn, pd steps.ParticipantDay, h *headDay) (size int, err error) {
-	total := h.steps()
-	for i := range h.devices {
-		d := &h.devices[i]
-		if !d.unflushed {
-			continue
-		}
-		s.block = appendBlock(s.block[:0], d.cells)
-		d.block = append(make([]byte, 0, len(s.block)+tagBytes), s.block...)
-		d.cells, d.unflushed = nil, false
-		size += len(d.block)
-		if err := s.setSealed(txn, blockKey(pd, d.device), d.block); err != nil {
-			return size, err
-		}
-	}
-	h.unflushed = false
-	if err := s.setSealed(txn, dayKey(prefixTotal, pd), appendTotal(nil, total)); err != nil {
-		return size, err
-	}
-	if d, ok := s.dirty[pd]; ok && !d.persisted {
-		d.persisted = true
-		s.dirty[pd] = d
-		return size, txn.Set(dayKey(prefixDirty, pd), nil)
-	}
-	return size, nil
+// key makes a day's key.
+func (p *piece) key(prefix byte, pd steps.ParticipantDay) []byte {
+	start := len(p.room)
+	p.room = append(appendDay(append(p.room, prefix), pd.Day), pd.Participant...)
+	return p.room[start:len(p.room):len(p.room)]
 }
 
-// evict drops days that are on disk from memory until the head is within its bound. The caller
-// holds mu.
+// evict drops days that are on disk from memory until the head is within its bound. Nothing that it
+// drops may be in a transaction that is under way.
 func (s *Store) evict() {
-	if len(s.head) <= s.cfg.HeadDays {
-		return
-	}
-	s.evictions.Add(1)
-	for pd, h := range s.head {
-		if len(s.head) <= s.cfg.HeadDays {
-			return
-		}
-		if !h.unflushed && h.pins == 0 {
-			delete(s.head, pd)
-			s.recent.remove(pd)
+	for i := range s.head.shards {
+		sh := &s.head.shards[i]
+		turns := 2 * sh.idle.n // one to lose being touched, one to go; days that are pinned do neither
+		for ; turns > 0 && sh.overfull(); turns -= evictAtOnce {
+			s.mu.Lock()
+			s.head.evict(sh, min(turns, evictAtOnce))
+			s.mu.Unlock()
 		}
 	}
+}
+
+// evictAtOnce is how many days are looked at while the lock is held once.
+const evictAtOnce = 256
+
+// mindMemory begins a checkpoint when the head holds too much that is not on disk, and reports whether
+// what is queued must wait for it.
+func (s *Store) mindMemory() (wait bool) {
+	all, held := s.head.memory()
+	if held > int(s.cfg.HeadBytes/2) {
+		s.beginCheckpoint()
+	}
+	return s.checkpoint != nil && all > int(s.cfg.HeadBytes)
 }
 
 // watch runs once a second: is a checkpoint due, is the disk filling up?
 func (s *Store) watch() {
 	s.full.Store(s.diskFull())
 	now := s.cfg.Clock().Unix()
-	overfull := len(s.head) > 2*s.cfg.HeadDays
 	late := now-s.checkpointed >= int64(s.cfg.CheckpointEvery.Seconds())
-	if s.journalBytes.Load() >= s.cfg.CheckpointBytes || overfull || late {
+	if s.journalBytes.Load() >= s.cfg.CheckpointBytes || late {
 		s.beginCheckpoint()
 	}
 }

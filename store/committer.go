@@ -28,7 +28,10 @@ func (s *Store) Run(ctx context.Context) error {
 	stop := ctx.Done()
 	var before *group // durable, and not yet merged
 	for {
-		g := s.takeGroup()
+		var g *group
+		if !s.mindMemory() {
+			g = s.takeGroup()
+		}
 		if g == nil && before != nil { // nothing to overlap with
 			s.conclude(before)
 			before = nil

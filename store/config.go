@@ -23,8 +23,10 @@ type Config struct {
 	CheckpointEvery time.Duration
 	// StopWithin bounds the checkpoint at a clean stop. What it does not reach stays in the journal.
 	StopWithin time.Duration
-	// HeadDays is how many participant-days may stay in memory after they were written.
-	HeadDays int
+	// HeadBytes is about how much memory recent participant-days may take, an eighth of it decoded.
+	// Beyond it days leave the memory that are on disk; where too many are not, a checkpoint begins,
+	// and uploads wait for it. The process takes two to three times as much.
+	HeadBytes int64
 	// QuarantinePerDevice is how many undecided payloads one device may have in quarantine. Beyond
 	// it the device's bad payloads are not acknowledged.
 	QuarantinePerDevice int
@@ -49,7 +51,7 @@ func DefaultConfig(dir string) Config {
 		CheckpointBytes:     64 << 20,
 		CheckpointEvery:     5 * time.Minute,
 		StopWithin:          2 * time.Second,
-		HeadDays:            500_000,
+		HeadBytes:           512 << 20,
 		QuarantinePerDevice: 1000,
 		MinFreeBytes:        1 << 30,
 		MemTableBytes:       64 << 20,
@@ -67,7 +69,7 @@ func (c *Config) check() error {
 		{"GroupBytes", c.GroupBytes > 0 && int64(c.GroupBytes) <= c.MemTableBytes/16},
 		{"CheckpointBytes", c.CheckpointBytes > 0},
 		{"CheckpointEvery", c.CheckpointEvery > 0},
-		{"HeadDays", c.HeadDays >= 0},
+		{"HeadBytes", c.HeadBytes > 0},
 		{"QuarantinePerDevice", c.QuarantinePerDevice > 0},
 		{"MemTableBytes", c.MemTableBytes >= 16<<20},
 		{"Clock", c.Clock != nil},

@@ -8,6 +8,14 @@ import (
 	"ayumi/steps"
 )
 
+// contactState is a device's last contact with what is needed to count each upload once.
+type contactState struct {
+	steps.DeviceContact
+	group     uint64 // newest journal group counted in
+	counted   uint64 // newest group counted in before this process started
+	unflushed bool
+}
+
 // Contact returns the last that was heard of a device.
 func (s *Store) Contact(d steps.DeviceID) (steps.DeviceContact, bool, error) {
 	s.mu.RLock()
@@ -17,6 +25,33 @@ func (s *Store) Contact(d steps.DeviceID) (steps.DeviceContact, bool, error) {
 		return steps.DeviceContact{}, false, nil
 	}
 	return state.DeviceContact, true, nil
+}
+
+// contact notes that a device was heard of and returns its ID.
+func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) steps.DeviceID {
+	state := s.contacts[steps.DeviceID(u.device)]
+	if state == nil {
+		state = new(contactState)
+		state.Device = steps.DeviceID(u.device)
+		s.contacts[state.Device] = state
+	}
+	if group <= state.counted {
+		return state.Device // replayed, and counted before the crash
+	}
+	state.SentAt, state.ReceivedAt = u.sentAt, receivedAt
+	if u.battery != 0 || len(u.firmware) > 0 || u.signal != 0 {
+		state.Status.Battery, state.Status.Signal = u.battery, u.signal
+		if state.Status.Firmware != string(u.firmware) {
+			state.Status.Firmware = string(u.firmware)
+		}
+	}
+	state.Uploads++
+	state.group = group
+	if !state.unflushed {
+		state.unflushed = true
+		s.unflushedContacts = append(s.unflushedContacts, state.Device)
+	}
+	return state.Device
 }
 
 // writeContacts writes the first of devices and returns the others.

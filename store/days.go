@@ -23,7 +23,7 @@ func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.Participa
 		}
 		awards := s.newCursor(txn, prefixAward, r)
 		defer awards.close()
-		totals := s.newCursor(txn, prefixTotal, r)
+		totals := s.newCursor(txn, prefixDay, r)
 		defer totals.close()
 		for {
 			day, ok, err := nextTotal(totals, &recent)
@@ -46,17 +46,7 @@ func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRang
 	recent []steps.DayTotal, fn func(steps.Award) error,
 ) error {
 	days := make(map[steps.Day]uint64, len(recent))
-	prefix := participantPrefix(p)
-	err := scan(txn, prefix, appendDay(slices.Clone(prefix), r.From), false, func(key, _ []byte) error {
-		pd, _, ok := splitBlockKey(key)
-		if !ok || !r.Contains(pd.Day) {
-			return errStop
-		}
-		n, _, err := s.totalOf(txn, pd)
-		days[pd.Day] = n
-		return err
-	})
-	if err != nil && err != errStop {
+	if err := s.storedTotals(txn, r, p, days); err != nil {
 		return err
 	}
 	for _, d := range recent {
@@ -80,6 +70,31 @@ func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRang
 	return nil
 }
 
+// storedTotals reads the totals of a participant's days, which lie apart: after each it seeks the
+// participant in the next day that anybody has.
+func (s *Store) storedTotals(txn *badger.Txn, r steps.DayRange, p steps.ParticipantID, out map[steps.Day]uint64) error {
+	c := s.newCursor(txn, prefixDay, r)
+	defer c.close()
+	for {
+		pd, ok := c.peek()
+		if !ok {
+			return nil
+		}
+		next := pd.Day
+		if pd.Participant == p {
+			n, err := s.auth.totalItem(c.it.Item(), pd)
+			if err != nil {
+				return err
+			}
+			out[pd.Day] = n
+		}
+		if pd.Participant >= p {
+			next++
+		}
+		c.it.Seek(dayKey(prefixDay, steps.ParticipantDay{Participant: p, Day: next}))
+	}
+}
+
 // Total returns a participant-day's merged steps; found is false for a day nobody reported.
 func (s *Store) Total(pd steps.ParticipantDay) (n uint64, found bool, err error) {
 	if n, found := s.recentTotal(pd); found {
@@ -93,37 +108,31 @@ func (s *Store) Total(pd steps.ParticipantDay) (n uint64, found bool, err error)
 }
 
 func (s *Store) recentTotal(pd steps.ParticipantDay) (uint64, bool) {
-	s.mu.Lock() // steps caches
-	defer s.mu.Unlock()
-	if h := s.head[pd]; h != nil && len(h.devices) > 0 {
-		return h.steps(), true
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if day := s.head.find(pd); day != nil && !day.empty() {
+		return day.steps(), true
 	}
 	return 0, false
 }
 
-// manyDays is the range beyond which a participant's days are searched in the whole head rather
-// than looked up one by one.
-const manyDays = 1000
-
-// recentTotals returns the totals of the range that are in the head, ordered like the tables.
+// recentTotals returns the totals of the range that are in the head, ordered like the tables. It holds
+// the lock for a shard at a time: a day that leaves the head before its shard's turn is on disk by then.
 func (s *Store) recentTotals(r steps.DayRange, p steps.ParticipantID) []steps.DayTotal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	shards := s.head.shards[:]
+	if p != "" {
+		own, _ := s.head.place(steps.ParticipantDay{Participant: p})
+		shards = shards[own : own+1]
+	}
 	var out []steps.DayTotal
-	add := func(pd steps.ParticipantDay, h *headDay) {
-		if h != nil && len(h.devices) > 0 && r.Contains(pd.Day) && (p == "" || p == pd.Participant) {
-			out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: h.steps()})
+	for i := range shards {
+		s.mu.RLock()
+		for pd, day := range shards[i].days {
+			if r.Contains(pd.Day) && (p == "" || p == pd.Participant) && !day.empty() {
+				out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: day.steps()})
+			}
 		}
-	}
-	if p != "" && r.Until != 0 && r.Until-r.From < manyDays {
-		for d := r.From; d <= r.Until; d++ {
-			pd := steps.ParticipantDay{Participant: p, Day: d}
-			add(pd, s.head[pd])
-		}
-		return out
-	}
-	for pd, h := range s.head {
-		add(pd, h)
+		s.mu.RUnlock()
 	}
 	slices.SortFunc(out, func(a, b steps.DayTotal) int { return compareDays(a.ParticipantDay, b.ParticipantDay) })
 	return out
@@ -177,15 +186,8 @@ func nextTotal(stored *cursor, recent *[]steps.DayTotal) (t steps.DayTotal, ok b
 		return t, false, nil
 	}
 	t.ParticipantDay = pd
-	err = stored.it.Item().Value(func(v []byte) error {
-		body, err := stored.auth.open(stored.it.Item().Key(), v)
-		if err == nil {
-			t.Steps, err = parseTotal(body)
-		}
-		return err
-	})
-	if err != nil {
-		return t, false, corrupt("day total", fmt.Sprintf("%s %s", pd.Participant, pd.Day), err)
+	if t.Steps, err = stored.auth.totalItem(stored.it.Item(), pd); err != nil {
+		return t, false, err
 	}
 	stored.it.Next()
 	return t, true, nil

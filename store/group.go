@@ -48,10 +48,10 @@ type change struct {
 
 // dayRef is the participant-day of one run, with its place in the head once that is known.
 type dayRef struct {
-	pd        steps.ParticipantDay
-	day       *headDay
-	loaded    *headDay // read ahead by whoever submitted
-	evictions uint64   // the store's count before that
+	pd     steps.ParticipantDay
+	day    *headDay
+	loaded *headDay // read ahead by whoever submitted
+	left   uint32   // of head.lookup before that
 }
 
 func newGroup() *group { return &group{journal: make([]byte, groupHead, 4096)} }

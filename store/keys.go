@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"encoding/binary"
 
 	"ayumi/steps"
@@ -9,8 +8,7 @@ import (
 
 // The first byte of every key names its table. Values are described in doc.go.
 const (
-	prefixBlock      = 'b' // participant 0 day(4) device
-	prefixTotal      = 't' // day(4) participant
+	prefixDay        = 't' // day(4) participant
 	prefixDirty      = 'd' // day(4) participant
 	prefixAward      = 'a' // day(4) participant
 	prefixContact    = 'c' // device
@@ -26,29 +24,6 @@ func appendDay(dst []byte, d steps.Day) []byte {
 }
 
 func takeDay(b []byte) steps.Day { return steps.Day(binary.BigEndian.Uint32(b) ^ 1<<31) }
-
-func participantPrefix(p steps.ParticipantID) []byte {
-	return append(append([]byte{prefixBlock}, p...), 0)
-}
-
-func blockPrefix(pd steps.ParticipantDay) []byte {
-	return appendDay(participantPrefix(pd.Participant), pd.Day)
-}
-
-func blockKey(pd steps.ParticipantDay, device steps.DeviceID) []byte {
-	return append(blockPrefix(pd), device...)
-}
-
-// splitBlockKey is the inverse of blockKey.
-func splitBlockKey(key []byte) (pd steps.ParticipantDay, device steps.DeviceID, ok bool) {
-	end := bytes.IndexByte(key, 0)
-	if end < 1 || len(key) < end+5 {
-		return pd, "", false
-	}
-	pd.Participant = steps.ParticipantID(key[1:end])
-	pd.Day = takeDay(key[end+1:])
-	return pd, steps.DeviceID(key[end+5:]), true
-}
 
 // dayKey makes the key of a table that is ordered by day, then participant.
 func dayKey(prefix byte, pd steps.ParticipantDay) []byte {

@@ -2,7 +2,7 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -10,22 +10,17 @@ import (
 	"ayumi/steps"
 )
 
-// preload names the days of a commit's runs and reads those that the head probably does not hold,
-// on the goroutine of whoever appends, so that late data costs its own connection a disk read and
-// nobody else. An error means that merging would overwrite history that cannot be read.
+// preload names the days of a commit's runs and reads those that the head does not hold, on the
+// goroutine of whoever appends, so that late data costs its own connection a disk read and nobody
+// else. An error means that merging would overwrite history that cannot be read.
 func (s *Store) preload(scratch *appendScratch, c *steps.Commit) error {
 	clear(scratch.days)
 	scratch.days = scratch.days[:0]
-	evictions := s.evictions.Load() // before reading: what is evicted later may be newer on disk
 	var last steps.ParticipantDay
 	for i := range c.Runs {
-		ref := dayRef{
-			pd:        steps.ParticipantDay{Participant: c.Runs[i].Participant, Day: c.Runs[i].Day},
-			evictions: evictions,
-		}
-		if ref.pd != last && !s.recent.probably(ref.pd) {
-			var err error
-			if ref.loaded, err = s.readDay(ref.pd); err != nil {
+		ref := dayRef{pd: steps.ParticipantDay{Participant: c.Runs[i].Participant, Day: c.Runs[i].Day}}
+		if ref.pd != last {
+			if err := s.readAhead(&ref); err != nil {
 				return err
 			}
 		}
@@ -33,6 +28,21 @@ func (s *Store) preload(scratch *appendScratch, c *steps.Commit) error {
 		scratch.days = append(scratch.days, ref)
 	}
 	return nil
+}
+
+// readAhead reads the day of ref unless the head holds it.
+func (s *Store) readAhead(ref *dayRef) (err error) {
+	found := false
+	if ref.left, found = s.head.lookup(ref.pd); found {
+		return nil
+	}
+	ref.loaded, err = s.readDay(ref.pd)
+	if errors.Is(err, errGone) {
+		if _, found = s.head.lookup(ref.pd); found || !s.head.stays(ref.pd, ref.left) {
+			return nil // it was in the head meanwhile, from where its mark or its award is
+		}
+	}
+	return err
 }
 
 // locate finds a group's days in the head and brings in those that are not there, and pins them
@@ -52,14 +62,16 @@ func (s *Store) locate(g *group) {
 }
 
 func (s *Store) locateDay(ref *dayRef) (err error) {
-	ref.day = s.head[ref.pd]
+	ref.day = s.head.find(ref.pd)
 	if ref.day == nil {
-		if ref.loaded != nil && ref.evictions == s.evictions.Load() {
+		if ref.loaded != nil && s.head.stays(ref.pd, ref.left) {
 			ref.day = ref.loaded
 		} else if ref.day, err = s.readDay(ref.pd); err != nil {
 			return err
 		}
-		s.addDay(ref.pd, ref.day)
+		s.mu.Lock()
+		s.head.add(ref.day)
+		s.mu.Unlock()
 	}
 	ref.day.pins++
 	return nil
@@ -73,85 +85,107 @@ func unpin(days []dayRef) {
 	}
 }
 
-func (s *Store) addDay(pd steps.ParticipantDay, h *headDay) {
-	s.recent.add(pd)
-	s.mu.Lock()
-	s.head[pd] = h
-	s.mu.Unlock()
-}
-
-func (s *Store) readDay(pd steps.ParticipantDay) (h *headDay, err error) {
+// readDay reads a day that the head does not hold.
+func (s *Store) readDay(pd steps.ParticipantDay) (day *headDay, err error) {
 	err = s.db.View(func(txn *badger.Txn) error {
-		h, err = s.dayOf(txn, pd)
-		return err
-	})
-	return h, err
-}
-
-// dayOf reads a participant-day's blocks. A day without blocks is empty, unless its total says
-// that there were some.
-func (s *Store) dayOf(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error) {
-	h := &headDay{}
-	var cells []*deviceDay
-	prefix := blockPrefix(pd)
-	err := scan(txn, prefix, nil, true, func(key, value []byte) error {
-		device := steps.DeviceID(key[len(prefix):])
-		body, err := s.auth.open(key, value)
-		if err != nil {
-			return corrupt("day block", fmt.Sprintf("%s %s %s", pd.Participant, pd.Day, device), err)
+		if day, err = s.dayOf(txn, pd); err != nil {
+			return err
 		}
-		day, err := parseBlock(body)
-		if err != nil {
-			return corrupt("day block", fmt.Sprintf("%s %s %s", pd.Participant, pd.Day, device), err)
+		if day.block == nil {
+			return s.checkAbsent(txn, pd)
 		}
-		cells = append(cells, day)
-		h.devices = append(h.devices, headDevice{device: device, block: bytes.Clone(body)})
 		return nil
 	})
-	if err != nil {
-		return nil, err
-	}
-	h.total, h.totalOK = total(cells), true
-	stored, found, err := s.totalOf(txn, pd)
-	if err != nil {
-		return nil, err
-	}
-	if found != (len(cells) > 0) || (found && stored != h.total) {
-		return nil, corrupt("day total", fmt.Sprintf("%s %s", pd.Participant, pd.Day),
-			fmt.Errorf("total %d (present: %t), but %d blocks of %d steps", stored, found, len(cells), h.total))
-	}
-	return h, nil
+	return day, err
 }
 
-// totalOf reads a stored day total.
+// errGone is wrapped by the error for a day that is on disk no more.
+var errGone = errors.New("the day waits to be scored, or has an award, but has no block")
+
+// checkAbsent makes sure that a day without a block never had one: a day is written together with
+// the mark that it waits to be scored, which goes when there is an award. It holds for days that are
+// in neither the head nor the journal.
+func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay) error {
+	for _, prefix := range []byte{prefixDirty, prefixAward} {
+		_, err := txn.Get(dayKey(prefix, pd))
+		if err == nil {
+			return corrupt("day block", fmt.Sprintf("%s %s", pd.Participant, pd.Day), errGone)
+		}
+		if !errors.Is(err, badger.ErrKeyNotFound) {
+			return steps.E("read day", steps.Internal, err)
+		}
+	}
+	return nil
+}
+
+// dayOf reads a participant-day, an empty one if there is no block.
+func (s *Store) dayOf(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error) {
+	day := &headDay{ParticipantDay: pd}
+	item, err := txn.Get(dayKey(prefixDay, pd))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return day, nil
+	}
+	if err != nil {
+		return nil, steps.E("read day", steps.Internal, err)
+	}
+	err = item.Value(func(v []byte) error {
+		block, err := s.auth.open(item.Key(), v)
+		if err == nil {
+			err = s.checkBlock(block)
+		}
+		day.block = bytes.Clone(block)
+		return err
+	})
+	if err != nil {
+		return nil, corrupt("day block", fmt.Sprintf("%s %s", pd.Participant, pd.Day), err)
+	}
+	return day, nil
+}
+
+// checkBlock decodes a block and compares its total with its minutes.
+func (s *Store) checkBlock(block []byte) error {
+	stored, _, err := parseBlockTotal(block)
+	if err != nil {
+		return err
+	}
+	hot := s.decoded.Get().(*hotDay)
+	defer s.decoded.Put(hot)
+	hot.reset()
+	if err := hot.parse(block); err != nil {
+		return err
+	}
+	if n := total(hot.parts); n != stored {
+		return fmt.Errorf("%w: its total is %d, its minutes sum to %d", errBlock, stored, n)
+	}
+	return nil
+}
+
+// totalOf reads the total of a day that is on disk.
 func (s *Store) totalOf(txn *badger.Txn, pd steps.ParticipantDay) (n uint64, found bool, err error) {
-	item, err := txn.Get(dayKey(prefixTotal, pd))
-	if err == badger.ErrKeyNotFound {
+	item, err := txn.Get(dayKey(prefixDay, pd))
+	if errors.Is(err, badger.ErrKeyNotFound) {
 		return 0, false, nil
 	}
 	if err != nil {
 		return 0, false, steps.E("read day total", steps.Internal, err)
 	}
+	n, err = s.auth.totalItem(item, pd)
+	return n, err == nil, err
+}
+
+// totalItem reads a day's total.
+func (k *auth) totalItem(item *badger.Item, pd steps.ParticipantDay) (n uint64, err error) {
 	err = item.Value(func(v []byte) error {
-		body, err := s.auth.open(item.Key(), v)
+		block, err := k.open(item.Key(), v)
 		if err == nil {
-			n, err = parseTotal(body)
+			n, _, err = parseBlockTotal(block)
 		}
 		return err
 	})
 	if err != nil {
-		return 0, false, corrupt("day total", fmt.Sprintf("%s %s", pd.Participant, pd.Day), err)
+		return 0, corrupt("day block", fmt.Sprintf("%s %s", pd.Participant, pd.Day), err)
 	}
-	return n, true, nil
-}
-
-// appendTotal encodes a day total.
-func appendTotal(dst []byte, n uint64) []byte { return binary.AppendUvarint(dst, n) }
-
-func parseTotal(b []byte) (uint64, error) {
-	r := reader{b: b}
-	n := r.uvarint()
-	return n, r.done()
+	return n, nil
 }
 
 // setSealed puts a value with its tag into txn. Key and value belong to txn from here on.

@@ -49,7 +49,7 @@ func (s *Store) afterMerge(g *group) {
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	s.metrics.headDays.Set(float64(len(s.head)))
+	s.metrics.headDays.Set(float64(s.head.len()))
 	s.metrics.dirtyDays.Set(float64(len(s.dirty)))
 	if len(s.dirty) > 0 {
 		s.wake()
@@ -89,7 +89,7 @@ func (s *Store) applyUpload(r *reader, u *journalUpload, days []dayRef, received
 	for i := range days {
 		parseRun(r, &s.run)
 		s.run.source.revision = u.revision
-		out := s.applyRun(days[i].day, days[i].pd, u.device)
+		out := s.applyRun(days[i].day, u.device)
 		changed = changed || out.changed
 		answer.Conflicts += out.conflicts
 	}
@@ -106,15 +106,10 @@ func (s *Store) applyUpload(r *reader, u *journalUpload, days []dayRef, received
 }
 
 // applyRun merges s.run into a day.
-func (s *Store) applyRun(h *headDay, pd steps.ParticipantDay, device []byte) outcome {
-	wasFlushed := !h.unflushed
-	out := h.merge(device, &s.run.cellRun)
-	if !out.changed {
-		return out
-	}
-	s.markDirty(pd)
-	if wasFlushed {
-		s.unflushedDays = append(s.unflushedDays, pd)
+func (s *Store) applyRun(day *headDay, device []byte) outcome {
+	out := s.head.of(day).merge(day, device, &s.run.cellRun)
+	if out.changed {
+		s.markDirty(day.ParticipantDay)
 	}
 	return out
 }

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	formatVersion  = 1
+	formatVersion  = 2
 	metaFormat     = "format"
 	metaRetired    = "retired"
 	metaRules      = "rules"
@@ -73,25 +73,27 @@ func (s *Store) recover() error {
 	return nil
 }
 
-// checkFormat refuses a store of another format and marks a new one. The key of a new store is
-// made first, so that no store is without one.
+// checkFormat refuses a store of an unknown format, marks a new one, and rewrites one of version 1. The
+// key of a new store is made first, so that no store is without one.
 func (s *Store) checkFormat() error {
-	err := s.db.Update(func(txn *badger.Txn) error {
-		v, err := s.get(txn, metaKey(metaFormat))
-		if err != nil {
+	var version []byte
+	err := s.db.Update(func(txn *badger.Txn) (err error) {
+		if version, err = s.get(txn, metaKey(metaFormat)); err != nil {
 			return err
 		}
-		if s.auth, err = openAuth(s.cfg.Dir, v == nil); err != nil {
+		if s.auth, err = openAuth(s.cfg.Dir, version == nil); err != nil || version != nil {
 			return err
 		}
-		if v == nil {
-			return txn.Set(metaKey(metaFormat), []byte{formatVersion})
-		}
-		if len(v) != 1 || v[0] != formatVersion {
-			return fmt.Errorf("format %v; this build reads %d", v, formatVersion)
-		}
-		return nil
+		version = []byte{formatVersion}
+		return txn.Set(metaKey(metaFormat), version)
 	})
+	switch {
+	case err != nil:
+	case len(version) == 1 && version[0] == 1:
+		err = s.migrate()
+	case len(version) != 1 || version[0] != formatVersion:
+		err = fmt.Errorf("format %v; this build reads %d", version, formatVersion)
+	}
 	if err != nil {
 		return steps.Errorf("open store", steps.Unavailable, "%q: %w", s.cfg.Dir, err)
 	}
@@ -144,27 +146,6 @@ func (s *Store) loadTables() error {
 	return nil
 }
 
-// replay merges the journal into the head. Groups must follow each other without a gap.
-func (s *Store) replay() (err error) {
-	if s.segments, err = openSegments(filepath.Join(s.cfg.Dir, "journal"), s.auth); err != nil {
-		return steps.E("replay journal", steps.Unavailable, err)
-	}
-	groups := 0
-	last, err := s.segments.replay(s.retired, func(group uint64, body []byte) error {
-		groups++
-		s.journalBytes.Add(int64(len(body)))
-		return s.tolerate(s.replayGroup(body, group))
-	})
-	if err := s.tolerate(err); err != nil {
-		return steps.E("replay journal", steps.Internal, err)
-	}
-	s.next, s.merged = last+1, last
-	if groups > 0 {
-		s.log.Info("journal replayed", "groups", groups, "participant_days", len(s.head))
-	}
-	return nil
-}
-
 // tolerate lets an operator who accepted the loss get past damage that was reported.
 func (s *Store) tolerate(err error) error {
 	if err == nil || !s.cfg.AcceptLoss {
@@ -172,49 +153,4 @@ func (s *Store) tolerate(err error) error {
 	}
 	s.log.Error("accepting a loss", "err", err)
 	return nil
-}
-
-// replayGroup merges a group that an earlier process had made durable.
-func (s *Store) replayGroup(b []byte, group uint64) error {
-	commits, body, err := parseFrame(b, group)
-	if err != nil {
-		return err
-	}
-	r := reader{b: body}
-	var days []dayRef
-	for range commits {
-		if days, err = s.replayDays(r, days[:0]); err != nil {
-			return err
-		}
-		s.apply(&r, days, group, &s.receipt, false)
-		unpin(days)
-	}
-	if err := r.done(); err != nil {
-		return fmt.Errorf("%w: group %d: %w", errJournal, group, err)
-	}
-	return nil
-}
-
-// replayDays reads ahead which days the next commit is about and brings them into the head.
-func (s *Store) replayDays(r reader, days []dayRef) ([]dayRef, error) {
-	r.varint()
-	var run journalRun
-	for range r.count(len(r.b)) {
-		u := parseUpload(&r)
-		for range u.runs {
-			parseRun(&r, &run)
-			if r.err != nil {
-				break
-			}
-			ref := dayRef{pd: steps.ParticipantDay{Participant: steps.ParticipantID(run.participant), Day: run.day}}
-			if err := s.locateDay(&ref); err != nil {
-				return days, err
-			}
-			days = append(days, ref)
-		}
-	}
-	if r.err != nil {
-		return days, fmt.Errorf("%w: %w", errJournal, r.err)
-	}
-	return days, nil
 }

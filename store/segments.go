@@ -1,9 +1,11 @@
 package store
 
 import (
+	"bufio"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -101,10 +103,10 @@ func (s *segments) retire(upTo uint64) error {
 	return nil
 }
 
-// replay calls fn for every group above retired, in order. What follows a damaged or torn record is
-// read only if it takes up where that record stood: a group that was being written when the process
-// ended was never acknowledged. It returns the newest group.
-func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) error) (last uint64, err error) {
+// replay calls fn for every group above retired, in order, with memory that take gave. What follows a
+// damaged or torn record is read only if it takes up where that record stood: a group that was being
+// written when the process ended was never acknowledged. It returns the newest group.
+func (s *segments) replay(retired uint64, take func(n int) []byte, fn func(group uint64, body []byte) error) (last uint64, err error) {
 	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
 	if err != nil {
 		return 0, err
@@ -112,15 +114,11 @@ func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) err
 	slices.Sort(names)
 	last = retired
 	for _, name := range names {
-		content, err := os.ReadFile(name)
-		if err != nil {
-			return last, err
-		}
 		var first uint64
 		if _, err := fmt.Sscanf(filepath.Base(name), "%x.log", &first); err != nil {
 			return last, fmt.Errorf("%w: %s is no name of a journal file", errJournal, name)
 		}
-		newest, err := s.replayFile(content, first, &last, fn)
+		newest, err := s.replayFile(name, first, &last, take, fn)
 		if err != nil {
 			return last, fmt.Errorf("%s: %w", name, err)
 		}
@@ -133,18 +131,23 @@ func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) err
 
 // replayFile reads one file up to its end or its first record that is not whole, and returns its
 // newest group.
-func (s *segments) replayFile(content []byte, first uint64, last *uint64, fn func(uint64, []byte) error) (newest uint64, err error) {
-	group := first
-	for ; len(content) > lengthBytes; group++ {
-		n := int64(binary.LittleEndian.Uint32(content)) + tagBytes
-		if n > int64(len(content)-lengthBytes) {
-			break
-		}
-		body, err := s.auth.open(recordKey(group), content[lengthBytes:lengthBytes+n])
+func (s *segments) replayFile(name string, first uint64, last *uint64, take func(int) []byte,
+	fn func(uint64, []byte) error,
+) (newest uint64, err error) {
+	f, err := openRecords(name)
+	if err != nil {
+		return 0, err
+	}
+	defer f.Close()
+	for group := first; ; group++ {
+		record, err := f.next(take)
 		if err != nil {
-			break
+			return group - 1, err
 		}
-		content = content[lengthBytes+n:]
+		body, err := s.auth.open(recordKey(group), record)
+		if err != nil { // of a record that is not whole too
+			return group - 1, nil
+		}
 		if group <= *last { // blocks cover it
 			continue
 		}
@@ -156,7 +159,45 @@ func (s *segments) replayFile(content []byte, first uint64, last *uint64, fn fun
 			return group, err
 		}
 	}
-	return group - 1, nil
+}
+
+// records reads a journal file.
+type records struct {
+	*os.File
+	r    *bufio.Reader
+	left int64
+}
+
+func openRecords(name string) (*records, error) {
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return &records{f, bufio.NewReaderSize(f, 1<<20), info.Size()}, nil
+}
+
+// next returns the next record without its length, or nil if there is none that is whole.
+func (f *records) next(take func(int) []byte) ([]byte, error) {
+	var length [lengthBytes]byte
+	if f.left < lengthBytes {
+		return nil, nil
+	}
+	if _, err := io.ReadFull(f.r, length[:]); err != nil {
+		return nil, err
+	}
+	f.left -= lengthBytes
+	n := int64(binary.LittleEndian.Uint32(length[:])) + tagBytes
+	if n > f.left {
+		return nil, nil
+	}
+	f.left -= n
+	record := take(int(n))
+	_, err := io.ReadFull(f.r, record)
+	return record, err
 }
 
 func (s *segments) close() error {

@@ -32,10 +32,9 @@ type Store struct {
 	work    chan struct{} // capacity 1: the open group is not empty
 	full    atomic.Bool   // the disk is nearly full
 	scratch sync.Pool     // of *appendScratch
-	recent  *recent       // days that the head probably holds
+	decoded sync.Pool     // of *hotDay
 
-	evictions    atomic.Uint64 // times that days left the head
-	journalBytes atomic.Int64  // since the last checkpoint began
+	journalBytes atomic.Int64 // since the last checkpoint began
 
 	// Owned by the committer.
 	watermark    *watermark
@@ -52,18 +51,15 @@ type Store struct {
 	quarantine   map[steps.DeviceID]int // undecided entries by device
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand
-	block        []byte                 // memory of a day block
 
 	mu        sync.RWMutex // guards all below; written by the committer only
-	head      map[steps.ParticipantDay]*headDay
+	head      *head
 	dirty     map[steps.ParticipantDay]dirtyState
 	markSeq   uint64
 	contacts  map[steps.DeviceID]*contactState
 	rescoring bool
 
-	// What a checkpoint has to write: the days and devices whose unflushed flag is set.
-	unflushedDays     []steps.ParticipantDay
-	unflushedContacts []steps.DeviceID
+	unflushedContacts []steps.DeviceID // those whose unflushed flag is set, for the next checkpoint
 
 	changed chan struct{}
 }
@@ -89,9 +85,9 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		committed:  make(chan error, 1),
 		records:    make(chan journalRecord, 1),
 		written:    make(chan error, 1),
-		recent:     newRecent(),
 		scratch:    sync.Pool{New: func() any { return new(appendScratch) }},
-		head:       make(map[steps.ParticipantDay]*headDay),
+		decoded:    sync.Pool{New: func() any { return new(hotDay) }},
+		head:       newHead(cfg.HeadBytes),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		contacts:   make(map[steps.DeviceID]*contactState),
 		quarantine: make(map[steps.DeviceID]int),

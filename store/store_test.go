@@ -298,12 +298,12 @@ func TestGroupSizes(t *testing.T) {
 // TestAgainstModel commits random runs between checkpoints, evictions and restarts, clean ones and
 // such that leave everything in the journal, and compares every total with the model.
 func TestAgainstModel(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range uint64(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			t.Parallel()
 			rng := rand.New(rand.NewPCG(seed, 1))
 			cfg := testConfig(t.TempDir())
-			cfg.HeadDays = 4
+			cfg.HeadBytes = []int64{1, 10 << 10, 1 << 20}[seed%3]
 			m := make(model)
 			r := start(t, cfg)
 			for range 300 {
@@ -345,10 +345,10 @@ func TestOrderDoesNotMatter(t *testing.T) {
 		var want []byte
 		for range 20 {
 			rng.Shuffle(len(runs), func(i, j int) { runs[i], runs[j] = runs[j], runs[i] })
-			d := new(deviceDay)
+			d := new(hotDay)
 			for i := range runs {
-				d.merge(cellsOf(&runs[i]))
-				d.merge(cellsOf(&runs[rng.IntN(i+1)]))
+				d.part([]byte("d")).cells.merge(cellsOf(&runs[i]))
+				d.part([]byte("d")).cells.merge(cellsOf(&runs[rng.IntN(i+1)]))
 			}
 			got := appendBlock(nil, d)
 			if want == nil {
@@ -357,8 +357,8 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Fatalf("seed %d: another order gives another block", seed)
 			}
-			back, err := parseBlock(got)
-			if err != nil {
+			back := new(hotDay)
+			if err := back.parse(got); err != nil {
 				t.Fatal(err)
 			}
 			if again := appendBlock(nil, back); !slices.Equal(again, got) {
@@ -391,7 +391,7 @@ func TestCoarseRecords(t *testing.T) {
 			for i := range tc.runs {
 				d.merge(cellsOf(&tc.runs[i]))
 			}
-			if got := total([]*deviceDay{d}); got != tc.want {
+			if got := total([]part{{"d", d}}); got != tc.want {
 				t.Errorf("total %d; want %d", got, tc.want)
 			}
 		})
@@ -549,27 +549,35 @@ func TestDamageIsReported(t *testing.T) {
 		name   string
 		damage func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error
 	}{
-		{"block gone", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error { return txn.Delete(blockKey(pd, "d")) }},
-		{"total gone", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
-			return txn.Delete(dayKey(prefixTotal, pd))
+		{"gone before it was scored", func(_ *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			return txn.Delete(dayKey(prefixDay, pd))
+		}},
+		{"gone after it was scored", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(dayKey(prefixDirty, pd)),
+				s.setSealed(txn, dayKey(prefixAward, pd), appendAward(nil, &steps.Award{Steps: 70})))
 		}},
 		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
-			return s.setSealed(txn, dayKey(prefixTotal, pd), appendTotal(nil, 71))
-		}},
-		{"another day's block", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
-			value, err := s.get(txn, blockKey(steps.ParticipantDay{Participant: "p", Day: day0 + 1}, "d"))
+			block, err := s.get(txn, dayKey(prefixDay, pd))
 			if err != nil {
 				return err
 			}
-			return txn.Set(blockKey(pd, "d"), value)
+			block[1]++
+			return s.setSealed(txn, dayKey(prefixDay, pd), block[:len(block)-tagBytes])
+		}},
+		{"another day's block", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			value, err := s.get(txn, dayKey(prefixDay, steps.ParticipantDay{Participant: "p", Day: day0 + 1}))
+			if err != nil {
+				return err
+			}
+			return txn.Set(dayKey(prefixDay, pd), value)
 		}},
 		{"block cut", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
-			return s.setSealed(txn, blockKey(pd, "d"), []byte{blockVersion, 0, 0, 0, 0, 0})
+			return s.setSealed(txn, dayKey(prefixDay, pd), []byte{blockVersion, 0, 1, 'd'})
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			cfg := testConfig(t.TempDir())
-			cfg.HeadDays = 0
+			cfg.HeadBytes = 1
 			r := start(t, cfg)
 			next := minutes("p", "d", 1, 0, 70)
 			next.Day++
@@ -632,19 +640,25 @@ func TestRegistryRecordIsAuthenticated(t *testing.T) {
 }
 
 func FuzzParseBlock(f *testing.F) {
-	d := new(deviceDay)
+	d := new(hotDay)
 	run := minutes("p", "d", 1, 10, 0, 0, 5, 300, 0)
-	d.merge(cellsOf(&run))
+	d.part([]byte("d")).cells.merge(cellsOf(&run))
 	f.Add(appendBlock(nil, d))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parseBlock(b)
-		if err != nil {
+		d := new(hotDay)
+		if d.parse(b) != nil {
 			return
 		}
-		for i := range d.lanes {
-			if len(d.lanes[i].counts) > maxDayMinutes {
-				t.Fatalf("lane of %d cells", len(d.lanes[i].counts))
+		for i := range d.parts {
+			for _, l := range d.parts[i].cells.lanes {
+				if l.base+len(l.counts) > maxDayMinutes {
+					t.Fatalf("lane of %d cells from %d on", len(l.counts), l.base)
+				}
 			}
+		}
+		again, back := appendBlock(nil, d), new(hotDay)
+		if err := back.parse(again); err != nil || !slices.Equal(appendBlock(nil, back), again) {
+			t.Fatalf("what was decoded is encoded to something else: %v", err)
 		}
 	})
 }
@@ -668,6 +682,9 @@ func FuzzReplayGroup(f *testing.F) {
 		if len(b) > frameBytes {
 			putFrame(b, 7, int(b[9]))
 		}
-		_ = s.replayGroup(b, 7) // no panic, and no memory by what b claims
+		p := newReplayer(s)
+		copy(p.take(len(b)+tagBytes), b)
+		_ = p.group(7, b) // no panic, and no memory by what b claims
+		_ = p.finish()
 	})
 }

@@ -102,7 +102,6 @@ func printReport(cmd *cobra.Command, format format, r *store.Report) error {
 		value any
 	}{
 		{"participant-days on disk", r.ParticipantDays},
-		{"day blocks", r.Blocks},
 		{"steps in them", r.Steps},
 		{"journal groups not yet in blocks", r.JournalGroups},
 		{"awards", r.Awards},

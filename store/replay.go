@@ -1,0 +1,240 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"sync/atomic"
+
+	"github.com/dgraph-io/badger/v4"
+	"golang.org/x/sync/errgroup"
+
+	"ayumi/steps"
+)
+
+// replay merges the journal into the head. Groups must follow each other without a gap.
+//
+// The merge law allows any order. So the journal is read in windows: one goroutine verifies and parses
+// the groups of a window and sorts their runs by the head's shards, while others merge the window before,
+// shard by shard, each into days that it finds decoded.
+func (s *Store) replay() (err error) {
+	if s.segments, err = openSegments(filepath.Join(s.cfg.Dir, "journal"), s.auth); err != nil {
+		return steps.E("replay journal", steps.Unavailable, err)
+	}
+	p := newReplayer(s)
+	last, err := s.segments.replay(s.retired, p.take, func(group uint64, body []byte) error {
+		s.journalBytes.Add(int64(len(body)))
+		return s.tolerate(p.group(group, body))
+	})
+	err = errors.Join(err, p.finish())
+	if err := s.tolerate(err); err != nil {
+		return steps.E("replay journal", steps.Internal, err)
+	}
+	s.next, s.merged = last+1, last
+	if p.groups > 0 {
+		s.log.Info("journal replayed", "groups", p.groups, "participant_days", s.head.len())
+	}
+	return nil
+}
+
+// replayer is the journal on its way into the head.
+type replayer struct {
+	s       *Store
+	now     *window // being read
+	spare   *window // empty
+	merging *window // in the hands of merge; nil between two
+	merge   *errgroup.Group
+	err     error // of a merge
+	groups  int
+	run     journalRun // memory of the run at hand
+	workers int
+}
+
+// window is a stretch of the journal with its runs by shard.
+type window struct {
+	records []byte
+	runs    [headShards][]replayRun
+}
+
+// windowBytes is how much of the journal is read before it is merged: enough that most days of a
+// window get several runs, if devices report a few times an hour.
+const windowBytes = 32 << 20
+
+// replayRun is where in a window's records to find a run, and what stands before it.
+type replayRun struct {
+	at, participant, device uint32
+	revision                steps.Revision
+}
+
+func newReplayer(s *Store) *replayer {
+	return &replayer{s: s, now: new(window), spare: new(window), workers: runtime.GOMAXPROCS(0)}
+}
+
+// take returns room for a record, in the window.
+func (p *replayer) take(n int) []byte {
+	w := p.now
+	if len(w.records)+n > cap(w.records) {
+		p.turn()
+		w = p.now
+		if cap(w.records) < n {
+			w.records = make([]byte, 0, max(n, windowBytes))
+		}
+	}
+	at := len(w.records)
+	w.records = w.records[:at+n]
+	return w.records[at:]
+}
+
+// group sorts the runs of a group and notes its contacts.
+func (p *replayer) group(group uint64, b []byte) error {
+	commits, body, err := parseFrame(b, group)
+	if err != nil {
+		return err
+	}
+	p.groups++
+	if p.err != nil {
+		return p.err
+	}
+	r := reader{b: body}
+	end := len(p.now.records) - tagBytes // of b in the window
+	for range commits {
+		p.commit(&r, group, end)
+	}
+	if err := r.done(); err != nil {
+		return fmt.Errorf("%w: group %d: %w", errJournal, group, err)
+	}
+	return nil
+}
+
+// commit sorts the runs of one commit. What is left to read ends at end of the window.
+func (p *replayer) commit(r *reader, group uint64, end int) {
+	receivedAt := r.varint()
+	participant := 0
+	for range r.count(len(r.b)) {
+		ref := replayRun{device: uint32(end - len(r.b) + 1)} // behind the flags
+		u := parseUpload(r)
+		ref.revision = u.revision
+		for range u.runs {
+			at := end - len(r.b)
+			parseRun(r, &p.run)
+			if r.err != nil {
+				return
+			}
+			if p.now.records[at] != 0 {
+				participant = at
+			}
+			ref.at, ref.participant = uint32(at), uint32(participant)
+			shard := p.s.head.shardOf(p.run.participant)
+			p.now.runs[shard] = append(p.now.runs[shard], ref)
+		}
+		if u.flags&withContact != 0 && r.err == nil {
+			p.s.contact(&u, receivedAt, group)
+		}
+	}
+}
+
+// turn waits for the window before and has the present one merged.
+func (p *replayer) turn() {
+	p.wait()
+	w := p.now
+	p.now, p.spare, p.merging = p.spare, nil, w
+	p.merge = new(errgroup.Group)
+	var next atomic.Int32
+	for range p.workers {
+		p.merge.Go(func() error {
+			var spare []*hotDay
+			for i := int(next.Add(1)) - 1; i < headShards; i = int(next.Add(1)) - 1 {
+				if err := p.mergeShard(w, i, &spare); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+}
+
+// wait waits until the window before is merged.
+func (p *replayer) wait() {
+	if p.merging == nil {
+		return
+	}
+	p.err = cmp.Or(p.err, p.merge.Wait())
+	p.merging.reset()
+	p.spare, p.merging = p.merging, nil
+}
+
+func (w *window) reset() {
+	w.records = w.records[:0]
+	for i := range w.runs {
+		w.runs[i] = w.runs[i][:0]
+	}
+}
+
+// finish merges the last window. All days that the journal changed wait to be scored.
+func (p *replayer) finish() error {
+	p.turn()
+	p.wait()
+	for i := range p.s.head.shards {
+		for _, day := range p.s.head.shards[i].unflushed {
+			p.s.markDirty(day.ParticipantDay)
+		}
+	}
+	return p.err
+}
+
+// mergeShard merges the runs of a window that belong to a shard. Meanwhile the shard has a worker's part
+// of the memory for hot days, and keeps those in spare that it needs no more.
+func (p *replayer) mergeShard(w *window, shard int, spare *[]*hotDay) error {
+	sh := &p.s.head.shards[shard]
+	limit := sh.hotLimit
+	sh.hotLimit, sh.spareLimit, sh.spare = limit*headShards/p.workers, replaySpares, *spare
+	err := p.s.db.View(func(txn *badger.Txn) error {
+		m := merger{s: p.s, sh: sh, txn: txn, records: w.records}
+		for i := range w.runs[shard] {
+			if err := p.s.tolerate(m.merge(&w.runs[shard][i])); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	sh.cool(limit)
+	*spare, sh.spare = sh.spare, nil
+	sh.hotLimit, sh.spareLimit = limit, spareDays
+	return err
+}
+
+// replaySpares is how many empty hot days a worker keeps.
+const replaySpares = 4096
+
+// merger merges runs of a window into a shard.
+type merger struct {
+	s       *Store
+	sh      *headShard
+	txn     *badger.Txn
+	records []byte
+	run     journalRun
+}
+
+func (m *merger) merge(ref *replayRun) error {
+	participant, device := m.at(ref.participant), m.at(ref.device)
+	id, name := participant.bytes(), device.bytes()
+	r := m.at(ref.at)
+	parseRun(&r, &m.run)
+	m.run.source.revision = ref.revision
+	day := m.sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}]
+	if day == nil {
+		pd := steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}
+		var err error
+		if day, err = m.s.dayOf(m.txn, pd); err != nil {
+			return err
+		}
+		m.s.head.add(day)
+	}
+	m.sh.merge(day, name, &m.run.cellRun)
+	return nil
+}
+
+// at reads from a place in the window on.
+func (m *merger) at(place uint32) reader { return reader{b: m.records[place:]} }
