@@ -89,7 +89,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		committed:  make(chan error, 1),
 		records:    make(chan journalRecord, 1),
 		written:    make(chan error, 1),
-		recent:     newRecent(),
+		recent:     newRecent(cfg.HeadDays),
 		scratch:    sync.Pool{New: func() any { return new(appendScratch) }},
 		head:       make(map[steps.ParticipantDay]*headDay),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
