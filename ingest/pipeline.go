@@ -258,11 +258,11 @@ type waiting struct {
 }
 
 // Complete counts the outcome and passes it on.
-func (w *waiting) Complete(r *steps.Receipt, err error) {
+func (w *waiting) Complete(r *steps.Receipt, err error) steps.Flusher {
 	w.metrics.count(w.transport, w.samples, r, err)
 	done := w.done
 	w.free()
-	done.Complete(r, err)
+	return done.Complete(r, err)
 }
 
 func (w *waiting) free() {

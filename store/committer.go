@@ -260,19 +260,31 @@ func (s *Store) fail(err error, groups ...*group) error {
 			continue
 		}
 		for i := range g.entries {
-			g.entries[i].report(new(steps.Receipt), refused)
+			s.report(&g.entries[i], new(steps.Receipt), refused)
 		}
 	}
+	s.flush()
 	return err
 }
 
 // report tells a submitter the outcome.
-func (e *entry) report(r *steps.Receipt, err error) {
+func (s *Store) report(e *entry, r *steps.Receipt, err error) {
 	if e.change != nil {
 		e.change.done <- err
 		return
 	}
-	e.done.Complete(r, err)
+	if f := e.done.Complete(r, err); f != nil {
+		s.flushers = append(s.flushers, f)
+	}
+}
+
+// flush sends the acknowledgements that completions have left.
+func (s *Store) flush() {
+	for i, f := range s.flushers {
+		f.Flush()
+		s.flushers[i] = nil
+	}
+	s.flushers = s.flushers[:0]
 }
 
 // finish runs after the last group: it writes the head out so that the next start replays little.

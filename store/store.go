@@ -50,6 +50,7 @@ type Store struct {
 	records      chan journalRecord     // the journal's part
 	written      chan error             // and its outcome
 	quarantine   map[steps.DeviceID]int // undecided entries by device
+	flushers     []steps.Flusher        // of the completions just told
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand
 	block        []byte                 // memory of a day block

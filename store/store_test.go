@@ -97,10 +97,11 @@ type waiter struct {
 	result chan error
 }
 
-func (w waiter) Complete(r *steps.Receipt, err error) {
+func (w waiter) Complete(r *steps.Receipt, err error) steps.Flusher {
 	w.c.Receipt.Record = r.Record
 	w.c.Receipt.Uploads = append([]steps.UploadReceipt(nil), r.Uploads...)
 	w.result <- err
+	return nil
 }
 
 // do runs fn on the committer.
