@@ -29,6 +29,7 @@ var rooms = map[string][]string{
 	"uplink/uplinktest": {"steps", "protocol", "protocol/native", "uplink"},
 	"replay":            {"steps", "protocol", "protocol/native", "uplink"},
 	"bench":             {"steps", "protocol/native"},
+	"bench/bare":        {"pki"},
 }
 
 // owners lists the libraries that only some rooms may import, so that they can be replaced.
