@@ -189,10 +189,15 @@ func (s *Store) RescoreParticipant(ctx context.Context, p steps.ParticipantID) e
 	}
 	return s.change(ctx, len(days)*awardBytes, write, func() {
 		for _, pd := range days {
-			s.markDirty(pd)
-			d := s.dirty[pd]
-			d.persisted = true
-			s.dirty[pd] = d
+			s.markDirtyOnDisk(pd)
 		}
 	})
+}
+
+// markDirtyOnDisk marks a day whose key of the dirty table has become durable. The caller holds mu.
+func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay) {
+	s.markDirty(pd)
+	d := s.dirty[pd]
+	d.persisted = true
+	s.dirty[pd] = d
 }

@@ -18,6 +18,7 @@ const (
 	prefixRaw        = 'w' // id 0 part(2)
 	prefixTable      = 'r' // key of the registry's table
 	prefixMeta       = 'm' // name
+	prefixActivity   = 'h' // participant 0 day(4) kind
 )
 
 // appendDay writes a day so that keys sort by date, those before 1970 included.
@@ -61,6 +62,14 @@ func splitDayKey(key []byte) (steps.ParticipantDay, bool) {
 		return steps.ParticipantDay{}, false
 	}
 	return steps.ParticipantDay{Day: takeDay(key[1:]), Participant: steps.ParticipantID(key[5:])}, true
+}
+
+func activityPrefix(p steps.ParticipantID) []byte {
+	return append(append([]byte{prefixActivity}, p...), 0)
+}
+
+func activityKey(pd steps.ParticipantDay, kind steps.ActivityKind) []byte {
+	return append(appendDay(activityPrefix(pd.Participant), pd.Day), kind...)
 }
 
 func contactKey(d steps.DeviceID) []byte { return append([]byte{prefixContact}, d...) }
