@@ -34,7 +34,7 @@ func (s *Store) Run(ctx context.Context) error {
 			before = nil
 			continue
 		}
-		if g == nil && s.checkpoint == nil {
+		if g == nil && (s.checkpoint == nil || s.short.Load()) {
 			if s.drained() {
 				return s.finish()
 			}
@@ -48,6 +48,7 @@ func (s *Store) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		s.full.Store(s.diskFull())
 		commit, err := s.beginCommit(g)
 		if err != nil {
 			return s.fail(err, before, g)
@@ -126,7 +127,7 @@ func (s *Store) fill(txn *badger.Txn, g *group, c *commit) error {
 		}
 		c.txn = changes
 	}
-	if s.checkpoint != nil {
+	if s.checkpoint != nil && !s.short.Load() {
 		c.txn = true
 		if err := s.writePiece(txn); err != nil {
 			return err
@@ -176,6 +177,11 @@ func (s *Store) endCommit(g *group, c *commit) error {
 			return err
 		}
 	}
+	if c.txn && !s.full.Load() {
+		if err := s.logs.extend(); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(s.watermark.sync(now), s.endPiece()); err != nil {
 		return err
 	}
@@ -188,6 +194,7 @@ func (s *Store) endCommit(g *group, c *commit) error {
 // writeGroup puts a group's changes into txn, numbers its journal record, and reports whether there
 // were changes.
 func (s *Store) writeGroup(txn *badger.Txn, g *group) (changes bool, err error) {
+	s.refuse(g)
 	s.locate(g)
 	dropped, payloads := false, 0
 	for i := range g.entries {
@@ -291,6 +298,9 @@ func (s *Store) flush() {
 func (s *Store) finish() error {
 	deadline := s.cfg.Clock().Add(s.cfg.StopWithin)
 	for s.beginCheckpoint(); s.checkpoint != nil && s.cfg.Clock().Before(deadline); {
+		if s.full.Store(s.diskFull()); s.short.Load() {
+			break
+		}
 		c, err := s.beginCommit(nil)
 		if err == nil {
 			err = s.endCommit(nil, c)

@@ -215,9 +215,6 @@ func (s *Store) refusal(payload bool) error {
 		return steps.Errorf("queue for commit", steps.Unavailable, "the store failed to commit and stopped")
 	case s.closed:
 		return steps.Errorf("queue for commit", steps.Unavailable, "the store is shutting down")
-	case payload && s.full.Load():
-		return steps.Errorf("queue for commit", steps.Unavailable,
-			"the disk is nearly full (store.min_free_bytes); free some space")
 	}
-	return nil
+	return s.noRoom(payload)
 }

@@ -45,6 +45,10 @@ func (s *Store) recover() error {
 	if err := s.replay(); err != nil {
 		return err
 	}
+	var err error
+	if s.logs, err = newPreallocation(&s.cfg); err != nil {
+		return err
+	}
 	mark, err := openWatermark(s.cfg.Dir)
 	if err != nil {
 		return steps.E("open store", steps.Unavailable, err)

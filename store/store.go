@@ -30,7 +30,8 @@ type Store struct {
 	closed  bool          // shutting down
 	failed  bool          // a commit failed
 	work    chan struct{} // capacity 1: the open group is not empty
-	full    atomic.Bool   // the disk is nearly full
+	full    atomic.Bool   // the disk has no room for uploads
+	short   atomic.Bool   // nor for any other change
 	scratch sync.Pool     // of *appendScratch
 	recent  *recent       // days that the head probably holds
 
@@ -45,7 +46,8 @@ type Store struct {
 	checkpoint   *checkpoint
 	checkpointed int64 // unix seconds of the last checkpoint's begin
 	segments     *segments
-	txns         uint64                 // Badger transactions so far
+	txns         uint64 // Badger transactions so far
+	logs         *preallocation
 	committed    chan error             // outcome of Badger's part of a commit
 	records      chan journalRecord     // the journal's part
 	written      chan error             // and its outcome
@@ -70,12 +72,20 @@ type Store struct {
 }
 
 // Open opens or creates the store in cfg.Dir and replays its journal. A journal that ends before
-// its watermark is an error (*LostTailError), as is every value that it reads and whose tag does not hold.
+// its watermark is an error (*LostTailError), as is every value that it reads and whose tag does not
+// hold. So is a disk that is too full for Badger to open.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
+	return open(cfg, log, reg, diskSpace)
+}
+
+func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(string) (free, whole uint64, err error)) (*Store, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(cfg.badgerOptions(badgerLog{log}))
+	if err := roomToOpen(&cfg, space); err != nil {
+		return nil, err
+	}
+	db, err := openDB(&cfg, log)
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") { // Badger has no value for it
 		return nil, steps.Errorf("open store", steps.Conflict,
 			"another process has %q open; stop it first, or use another data directory", cfg.Dir)
@@ -84,7 +94,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		return nil, steps.Errorf("open store", steps.Unavailable, "%q: %w", cfg.Dir, err)
 	}
 	s := &Store{
-		cfg: cfg, db: db, log: log, space: diskSpace,
+		cfg: cfg, db: db, log: log, space: space,
 		open:       newGroup(),
 		work:       make(chan struct{}, 1),
 		committed:  make(chan error, 1),
@@ -107,7 +117,9 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 	return s, nil
 }
 
-// Close releases the directory. Run must have returned. It is idempotent.
+// Close releases the directory. Run must have returned. It is idempotent. On a disk that is too full
+// for Badger to close, which writes, it leaves Badger to the end of the process, as a kill does;
+// nothing is lost by that.
 func (s *Store) Close() error {
 	var err error
 	if s.watermark != nil {
@@ -117,7 +129,7 @@ func (s *Store) Close() error {
 	if s.segments != nil {
 		err = errors.Join(err, s.segments.close())
 	}
-	if !s.db.IsClosed() {
+	if !s.db.IsClosed() && s.roomToClose() {
 		err = errors.Join(err, s.db.Close())
 	}
 	if err != nil {

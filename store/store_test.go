@@ -51,7 +51,13 @@ func testConfig(dir string) Config {
 
 func start(t *testing.T, cfg Config) *running {
 	t.Helper()
-	s, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	return startOn(t, cfg, diskSpace)
+}
+
+// startOn is start on a disk of one's own.
+func startOn(t *testing.T, cfg Config, space func(string) (free, whole uint64, err error)) *running {
+	t.Helper()
+	s, err := open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), space)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,6 +23,7 @@ import (
 
 // config is everything that an operator can set. config.example.yaml documents each key.
 type config struct {
+	Profile   string          `mapstructure:"profile"`
 	Programme programmeConfig `mapstructure:"programme"`
 	MQTT      mqttConfig      `mapstructure:"mqtt"`
 	HTTPS     httpsConfig     `mapstructure:"https"`
@@ -78,12 +79,14 @@ type limitsConfig struct {
 
 type storeConfig struct {
 	QueueLen            int           `mapstructure:"queue_len"`
+	GroupBytes          int           `mapstructure:"group_bytes"`
 	CheckpointBytes     int64         `mapstructure:"checkpoint_bytes"`
 	CheckpointEvery     time.Duration `mapstructure:"checkpoint_every"`
 	HeadDays            int           `mapstructure:"head_days"`
 	QuarantinePerDevice int           `mapstructure:"quarantine_per_device"`
 	MinFreeBytes        uint64        `mapstructure:"min_free_bytes"`
 	MemTableBytes       int64         `mapstructure:"mem_table_bytes"`
+	MemTables           int           `mapstructure:"mem_tables"`
 }
 
 type logConfig struct {
@@ -91,17 +94,25 @@ type logConfig struct {
 	Format string `mapstructure:"format"`
 }
 
-// defaultConfig listens on the loopback only.
+// defaultConfig listens on the loopback only. Its profile is that of the machine.
 func defaultConfig() config {
+	cfg := unfitted()
+	cfg.fit(availableMemory())
+	return cfg
+}
+
+// unfitted are the defaults without what the profile decides.
+func unfitted() config {
 	limits, st, mq := ingest.DefaultLimits(), store.DefaultConfig(""), mqtt.DefaultConfig()
 	return config{
+		Profile:   profileAuto,
 		Programme: programmeConfig{TimeZone: "Asia/Tokyo", Preset: "yokohama"},
 		MQTT: mqttConfig{
-			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883", MaxConnections: mq.MaxConnections,
+			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883",
 			ConnectTimeout: mq.ConnectTimeout, KeepAliveMax: mq.KeepAliveMax, ReceiveMaximum: mq.ReceiveMaximum,
 		},
 		HTTPS: httpsConfig{
-			Listen: "127.0.0.1:8443", MaxConnections: 16384, MaxInFlight: 1024, CommitTimeout: 10 * time.Second,
+			Listen: "127.0.0.1:8443", CommitTimeout: 10 * time.Second,
 		},
 		TLS:     tlsConfig{Hosts: []string{}},
 		Metrics: metricsConfig{Listen: "127.0.0.1:9464"},
@@ -115,9 +126,7 @@ func defaultConfig() config {
 			StepsPerMinute:     limits.StepsPerMinute,
 		},
 		Store: storeConfig{
-			QueueLen: st.QueueLen, CheckpointBytes: st.CheckpointBytes, CheckpointEvery: st.CheckpointEvery,
-			HeadDays: st.HeadDays, QuarantinePerDevice: st.QuarantinePerDevice,
-			MinFreeBytes: st.MinFreeBytes, MemTableBytes: st.MemTableBytes,
+			CheckpointEvery: st.CheckpointEvery, QuarantinePerDevice: st.QuarantinePerDevice, MinFreeBytes: st.MinFreeBytes,
 		},
 		Log: logConfig{Level: "info", Format: "text"},
 	}
@@ -126,10 +135,10 @@ func defaultConfig() config {
 // loadConfig reads a YAML file over the defaults. Unknown keys are errors. An empty name is the
 // defaults alone.
 func loadConfig(name string) (config, error) {
-	cfg := defaultConfig()
 	if name == "" {
-		return cfg, nil
+		return defaultConfig(), nil
 	}
+	cfg := unfitted()
 	v := viper.New()
 	v.SetConfigFile(name)
 	v.SetConfigType("yaml")
@@ -141,6 +150,7 @@ func loadConfig(name string) (config, error) {
 	if err := v.UnmarshalExact(&cfg, hooks, strict); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w; config.example.yaml lists every key", name, err)
 	}
+	cfg.fit(availableMemory())
 	if err := cfg.check(); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w", name, err)
 	}
@@ -165,6 +175,9 @@ func durationHook(_, to reflect.Type, value any) (any, error) {
 
 // check rejects what the rooms would not, or would only when it is too late.
 func (c *config) check() error {
+	if c.Profile != profileAuto && c.Profile != profileSmall && c.Profile != profileLarge {
+		return fmt.Errorf("profile is %q; use %s, %s or %s", c.Profile, profileAuto, profileSmall, profileLarge)
+	}
 	if err := c.checkPlain(); err != nil {
 		return err
 	}
@@ -205,12 +218,14 @@ func (c *config) checkBounds() error {
 		{"limits.max_future", c.Limits.MaxFuture, 0, math.MaxInt64},
 		{"limits.max_age_days", c.Limits.MaxAgeDays, 0, math.MaxInt64},
 		{"limits.steps_per_minute", c.Limits.StepsPerMinute, 1, math.MaxInt64},
-		{"store.queue_len", c.Store.QueueLen, 1, math.MaxInt64},
-		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, math.MaxInt64},
+		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
+		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
+		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},
 		{"store.checkpoint_every", c.Store.CheckpointEvery, 1, math.MaxInt64},
-		{"store.head_days", c.Store.HeadDays, 0, math.MaxInt64},
+		{"store.head_days", c.Store.HeadDays, 1, math.MaxInt64},
 		{"store.quarantine_per_device", c.Store.QuarantinePerDevice, 1, math.MaxInt64},
-		{"store.mem_table_bytes", c.Store.MemTableBytes, 32 << 20, math.MaxInt64}, // a group of uploads is one transaction
+		{"store.mem_table_bytes", c.Store.MemTableBytes, 32 << 20, 1 << 30}, // a group of uploads is one transaction
+		{"store.mem_tables", c.Store.MemTables, 1, 100},
 	} {
 		if err := within(bound.key, bound.value, bound.least, bound.most); err != nil {
 			return err
@@ -280,8 +295,8 @@ func (c *config) store(dir string) store.Config {
 	s.HeadDays = c.Store.HeadDays
 	s.QuarantinePerDevice = c.Store.QuarantinePerDevice
 	s.MinFreeBytes = c.Store.MinFreeBytes
-	s.MemTableBytes = c.Store.MemTableBytes
-	s.GroupBytes = int(min(int64(s.GroupBytes), s.MemTableBytes/16))
+	s.MemTableBytes, s.MemTables = c.Store.MemTableBytes, c.Store.MemTables
+	s.GroupBytes = int(min(int64(c.Store.GroupBytes), s.MemTableBytes/16))
 	s.StopWithin = 1500 * time.Millisecond
 	return s
 }

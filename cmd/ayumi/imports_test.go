@@ -37,6 +37,7 @@ var owners = map[string][]string{
 	"github.com/dgraph-io/badger":   {"store"},
 	"github.com/eclipse/paho.mqtt":  {"ingest/broker"},
 	"github.com/spf13":              {"cmd/ayumi"},
+	"github.com/KimMachineGun":      {"cmd/ayumi"},
 	"google.golang.org/protobuf":    {"protocol/native"},
 	"github.com/klauspost/compress": {"ingest/https", "uplink"},
 }
