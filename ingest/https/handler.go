@@ -119,9 +119,18 @@ func (x *exchange) dispatch(allow string, handle func(), fits bool) {
 }
 
 // throttled answers a device that asks for too much. Nothing of it was taken; it may come back after
-// the wait.
+// the wait. The answer is held back for up to MaxWait of that, which slows whoever comes back at once.
 func (x *exchange) throttled(wait time.Duration, why string) {
 	x.s.m.throttled.Inc()
+	if wait > 0 {
+		t := time.NewTimer(min(wait, x.s.cfg.MaxWait))
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-x.r.Context().Done():
+		case <-x.s.stopped.Done():
+		}
+	}
 	x.problem(problemOf(steps.Errorf("take the request", steps.Overload,
 		"%s; send the same again after the time in Retry-After", why)).with("Retry-After", x.s.retryAfter(wait)))
 }

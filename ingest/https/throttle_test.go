@@ -28,7 +28,7 @@ func charging() *fakeGateway {
 // limitedConfig allows each device fifty units at once and one a second.
 func limitedConfig(now *time.Time) Config {
 	cfg := testConfig()
-	cfg.Now = func() time.Time { return *now }
+	cfg.Now, cfg.MaxWait = func() time.Time { return *now }, time.Millisecond
 	cfg.Allowances = ingest.NewAllowances(ingest.Rates{Device: ingest.Rate{PerSecond: 1, Burst: 50}}, cfg.Now)
 	return cfg
 }
@@ -67,6 +67,32 @@ func TestFloodIsRefused(t *testing.T) {
 	if w := answer(h, post([]byte("{}"))); w.StatusCode != 200 {
 		t.Errorf("after Retry-After: status %d", w.StatusCode)
 	}
+}
+
+// TestRefusalIsHeldBack comes back at once, again and again: it gets an answer a second.
+func TestRefusalIsHeldBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cfg := testConfig()
+		cfg.Now = time.Now
+		cfg.Allowances = ingest.NewAllowances(ingest.Rates{Device: ingest.Rate{PerSecond: 1, Burst: 1}}, cfg.Now)
+		s, _ := newServer(t, cfg, charging(), nil)
+		start, taken := time.Now(), 0
+		for range 100 {
+			if w := answer(s.Handler(), post([]byte("{}"))); w.StatusCode == 200 {
+				taken++
+			}
+		}
+		if d := time.Since(start); d < time.Duration(100-taken)*time.Second || taken < 49 {
+			t.Errorf("%d of 100 requests were taken in %v", taken, d)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		leave()
+		start = time.Now()
+		answer(s.Handler(), post([]byte("{}")).WithContext(gone))
+		if d := time.Since(start); d != 0 {
+			t.Errorf("the answer to a client that left was held back for %v", d)
+		}
+	})
 }
 
 // TestDaysAreCharged reads days until nothing is left for an upload.
