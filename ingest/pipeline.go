@@ -81,6 +81,7 @@ func (p *Pipeline) Submit(ctx context.Context, env *Envelope, done Completion) e
 	defer s.free()
 	s.begin(env)
 	s.take(env)
+	env.Allowance.Spend(units(len(env.Body), len(s.commit.Receipt.Uploads), len(s.commit.Quarantine)), env.ReceivedAt)
 	return s.send(ctx, done)
 }
 

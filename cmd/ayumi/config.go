@@ -41,20 +41,22 @@ type programmeConfig struct {
 }
 
 type mqttConfig struct {
-	Listen           string        `mapstructure:"listen"`
-	ListenTLS        string        `mapstructure:"listen_tls"`
-	AllowPlainRemote bool          `mapstructure:"allow_plain_remote"`
-	MaxConnections   int           `mapstructure:"max_connections"`
-	ConnectTimeout   time.Duration `mapstructure:"connect_timeout"`
-	KeepAliveMax     time.Duration `mapstructure:"keep_alive_max"`
-	ReceiveMaximum   int           `mapstructure:"receive_maximum"`
+	Listen               string        `mapstructure:"listen"`
+	ListenTLS            string        `mapstructure:"listen_tls"`
+	AllowPlainRemote     bool          `mapstructure:"allow_plain_remote"`
+	MaxConnections       int           `mapstructure:"max_connections"`
+	ConnectionsPerDevice int           `mapstructure:"connections_per_device"`
+	ConnectTimeout       time.Duration `mapstructure:"connect_timeout"`
+	KeepAliveMax         time.Duration `mapstructure:"keep_alive_max"`
+	ReceiveMaximum       int           `mapstructure:"receive_maximum"`
 }
 
 type httpsConfig struct {
-	Listen         string        `mapstructure:"listen"`
-	MaxConnections int           `mapstructure:"max_connections"`
-	MaxInFlight    int           `mapstructure:"max_in_flight"`
-	CommitTimeout  time.Duration `mapstructure:"commit_timeout"`
+	Listen            string        `mapstructure:"listen"`
+	MaxConnections    int           `mapstructure:"max_connections"`
+	MaxInFlight       int           `mapstructure:"max_in_flight"`
+	RequestsPerDevice int           `mapstructure:"requests_per_device"`
+	CommitTimeout     time.Duration `mapstructure:"commit_timeout"`
 }
 
 type tlsConfig struct {
@@ -75,6 +77,10 @@ type limitsConfig struct {
 	MaxFuture          time.Duration `mapstructure:"max_future"`
 	MaxAgeDays         int           `mapstructure:"max_age_days"`
 	StepsPerMinute     uint32        `mapstructure:"steps_per_minute"`
+	DeviceRate         int           `mapstructure:"device_rate"`
+	DeviceBurst        int           `mapstructure:"device_burst"`
+	ReaderRate         int           `mapstructure:"reader_rate"`
+	ReaderBurst        int           `mapstructure:"reader_burst"`
 }
 
 type storeConfig struct {
@@ -103,16 +109,17 @@ func defaultConfig() config {
 
 // unfitted are the defaults without what the profile decides.
 func unfitted() config {
-	limits, st, mq := ingest.DefaultLimits(), store.DefaultConfig(""), mqtt.DefaultConfig()
+	limits, rates := ingest.DefaultLimits(), ingest.DefaultRates()
+	st, mq := store.DefaultConfig(""), mqtt.DefaultConfig()
 	return config{
 		Profile:   profileAuto,
 		Programme: programmeConfig{TimeZone: "Asia/Tokyo", Preset: "yokohama"},
 		MQTT: mqttConfig{
-			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883",
+			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883", ConnectionsPerDevice: mq.ConnectionsPerDevice,
 			ConnectTimeout: mq.ConnectTimeout, KeepAliveMax: mq.KeepAliveMax, ReceiveMaximum: mq.ReceiveMaximum,
 		},
 		HTTPS: httpsConfig{
-			Listen: "127.0.0.1:8443", CommitTimeout: 10 * time.Second,
+			Listen: "127.0.0.1:8443", RequestsPerDevice: 64, CommitTimeout: 10 * time.Second,
 		},
 		TLS:     tlsConfig{Hosts: []string{}},
 		Metrics: metricsConfig{Listen: "127.0.0.1:9464"},
@@ -124,6 +131,8 @@ func unfitted() config {
 			MaxFuture:          limits.MaxFuture,
 			MaxAgeDays:         limits.MaxAgeDays,
 			StepsPerMinute:     limits.StepsPerMinute,
+			DeviceRate:         rates.Device.PerSecond, DeviceBurst: rates.Device.Burst,
+			ReaderRate: rates.Reader.PerSecond, ReaderBurst: rates.Reader.Burst,
 		},
 		Store: storeConfig{
 			CheckpointEvery: st.CheckpointEvery, QuarantinePerDevice: st.QuarantinePerDevice, MinFreeBytes: st.MinFreeBytes,
@@ -205,11 +214,13 @@ func (c *config) checkBounds() error {
 		least, most int64
 	}{
 		{"mqtt.max_connections", c.MQTT.MaxConnections, 1, 1 << 24},
+		{"mqtt.connections_per_device", c.MQTT.ConnectionsPerDevice, 1, 1 << 10},
 		{"mqtt.connect_timeout", c.MQTT.ConnectTimeout, int64(time.Millisecond), int64(time.Hour)},
 		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, int64(time.Second), seconds},
 		{"mqtt.receive_maximum", c.MQTT.ReceiveMaximum, 1, 65_535},
 		{"https.max_connections", c.HTTPS.MaxConnections, 1, math.MaxInt64},
 		{"https.max_in_flight", c.HTTPS.MaxInFlight, 1, math.MaxInt64},
+		{"https.requests_per_device", c.HTTPS.RequestsPerDevice, 1, math.MaxInt32},
 		{"https.commit_timeout", c.HTTPS.CommitTimeout, int64(time.Millisecond), math.MaxInt64},
 		{"limits.upload_bytes", c.Limits.UploadBytes, 4096, 1 << 20}, // a journal record holds no more
 		{"limits.uploads_per_bundle", c.Limits.UploadsPerBundle, 1, math.MaxInt64},
@@ -218,6 +229,10 @@ func (c *config) checkBounds() error {
 		{"limits.max_future", c.Limits.MaxFuture, 0, math.MaxInt64},
 		{"limits.max_age_days", c.Limits.MaxAgeDays, 0, math.MaxInt64},
 		{"limits.steps_per_minute", c.Limits.StepsPerMinute, 1, math.MaxInt64},
+		{"limits.device_rate", c.Limits.DeviceRate, 0, 1e6},
+		{"limits.device_burst", c.Limits.DeviceBurst, 1, 1e9},
+		{"limits.reader_rate", c.Limits.ReaderRate, 0, 1e6},
+		{"limits.reader_burst", c.Limits.ReaderBurst, 1, 1e9},
 		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
 		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
 		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},
@@ -311,6 +326,14 @@ func (c *config) ingestLimits() ingest.Limits {
 	l.MaxAgeDays = c.Limits.MaxAgeDays
 	l.StepsPerMinute = c.Limits.StepsPerMinute
 	return l
+}
+
+// rates returns how much each device may upload.
+func (c *config) rates() ingest.Rates {
+	return ingest.Rates{
+		Device: ingest.Rate{PerSecond: c.Limits.DeviceRate, Burst: c.Limits.DeviceBurst},
+		Reader: ingest.Rate{PerSecond: c.Limits.ReaderRate, Burst: c.Limits.ReaderBurst},
+	}
 }
 
 // makeDataDir creates the data directory for its owner only.

@@ -93,6 +93,11 @@ type delivery struct {
 var deliveries = sync.Pool{New: func() any { return new(delivery) }}
 
 func (c *conn) deliver(p publish, arrived time.Time) error {
+	if c.env.Allowance.Wait(arrived) > 0 {
+		if err := c.throttle(untilAllowed); err != nil {
+			return err
+		}
+	}
 	seq, err := c.admit(p.qos)
 	if err != nil {
 		return err
