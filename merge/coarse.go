@@ -1,6 +1,10 @@
 package merge
 
-import "slices"
+import (
+	"slices"
+
+	"ayumi/steps"
+)
 
 // addCoarse merges the records of more than a minute whose origin is in the set, shorter intervals
 // first and the sources in order within one.
@@ -13,9 +17,9 @@ func (m *Merger) addCoarse(set *origins) {
 				continue
 			}
 			for o, in := range set {
-				if one := (origins{}); in {
-					one[o] = true
-					m.addRecords(lane, &one)
+				if in {
+					m.records = cells{interval, steps.Origin(o)}
+					m.addRecords(lane)
 				}
 			}
 		}
@@ -34,15 +38,17 @@ func (m *Merger) coarser(than uint32) (interval uint32) {
 	return interval
 }
 
-// addRecords merges the records of one origin in a lane of the source being merged.
-func (m *Merger) addRecords(lane int, origin *origins) {
+// addRecords merges the records of one origin (m.records) in a lane of the source being merged.
+func (m *Merger) addRecords(lane int) {
 	s := &m.day.Sources[m.source]
-	if !s.touches(origin) {
+	var origin origins
+	origin[m.records.origin] = true
+	if !s.touches(&origin) {
 		return
 	}
 	m.own = blank(m.own, len(m.full))
 	for i := range lane {
-		s.compose(m.own, &s.Lanes[i], origin)
+		s.compose(m.own, &s.Lanes[i], &origin)
 	}
 	l := &s.Lanes[lane]
 	for i := range l.cells() {

@@ -52,6 +52,7 @@ type Run struct {
 	From, To int // minutes of the day, To exclusive
 	Source   int // index into Day.Sources; -1 with Unreported and, if others reported, with AlreadyCounted
 	Reason   Reason
+	Interval uint32       // of the source's cells, in seconds: 60 unless they are coarse
 	Origin   steps.Origin // of the source's cells
 	Steps    uint64       // counted
 	Excluded uint64       // steps of an origin that does not count, or not all
@@ -93,13 +94,13 @@ type explainer struct {
 
 // alone is a source's day by itself, all origins accepted.
 type alone struct {
-	counts  []uint32
-	origins []steps.Origin // of the finest cell that covers the minute
+	counts []uint32
+	finest []cells // that cover the minute
 }
 
 func (e *explainer) compose(s *Source) alone {
 	n := len(e.m.full)
-	a := alone{blank(nil, n), make([]steps.Origin, n)}
+	a := alone{blank(nil, n), make([]cells, n)}
 	all := origins{true, true, true}
 	for i := len(s.Lanes) - 1; i >= 0; i-- { // the finest last
 		l := &s.Lanes[i]
@@ -107,7 +108,7 @@ func (e *explainer) compose(s *Source) alone {
 			if _, o, ok := s.cell(l, j); ok {
 				from, to := l.bounds(j, n)
 				for k := from; k < to; k++ {
-					a.origins[k] = o
+					a.finest[k] = cells{l.Interval, o}
 				}
 			}
 		}
@@ -120,22 +121,26 @@ func (e *explainer) compose(s *Source) alone {
 
 // add appends a minute to the last run, or begins one.
 func (e *explainer) add(r *Result, minute int) {
-	source, reason := e.decide(minute)
-	origin := steps.OriginUnknown
-	if source >= 0 {
-		origin = e.alone[source].origins[minute]
-	}
+	now := e.decide(minute)
 	last := len(r.Runs) - 1
-	if last < 0 || r.Runs[last].Source != source || r.Runs[last].Reason != reason || r.Runs[last].Origin != origin {
-		r.Runs = append(r.Runs, Run{From: minute, Source: source, Reason: reason, Origin: origin})
-		last++
+	if last >= 0 {
+		was := &r.Runs[last]
+		if now != (mark{was.Source, cells{was.Interval, was.Origin}, was.Reason}) {
+			last = -1
+		}
+	}
+	if last < 0 {
+		last = len(r.Runs)
+		r.Runs = append(r.Runs, Run{
+			From: minute, Source: now.source, Reason: now.reason, Interval: now.cells.interval, Origin: now.cells.origin,
+		})
 	}
 	run := &r.Runs[last]
 	run.To = minute + 1
 	run.Steps += value(e.m.counted[minute])
 	run.Excluded += value(e.m.full[minute]) - value(e.m.counted[minute])
 	for i := range e.alone {
-		if n := e.alone[i].counts[minute]; i != source && n != absent {
+		if n := e.alone[i].counts[minute]; i != now.source && n != absent {
 			run.add(i, n)
 		}
 	}
@@ -156,42 +161,44 @@ func (r *Run) add(source int, count uint32) {
 	r.Others[at].Minutes++
 }
 
-// decide returns which source decided a minute, and why.
-func (e *explainer) decide(minute int) (source int, reason Reason) {
-	mark := e.m.trace[minute]
-	if mark.source < 0 {
+// decide returns which cells decided a minute, and why.
+func (e *explainer) decide(minute int) mark {
+	now := e.m.trace[minute]
+	if now.source < 0 {
 		return e.decideSilent(minute)
 	}
-	switch mark.reason {
-	case OriginExcluded, OriginCapped, Apportioned:
-		return mark.source, mark.reason
+	if s := &e.m.day.Sources[now.source]; now.cells.interval == 60 {
+		_, now.cells.origin, _ = s.cell(&s.Lanes[0], minute)
 	}
-	return mark.source, e.refine(mark.reason, mark.source, minute)
+	switch now.reason {
+	case OriginExcluded, OriginCapped, Apportioned:
+	default:
+		now.reason = e.refine(now.reason, now.source, minute)
+	}
+	return now
 }
 
 // decideSilent is decide for a minute without steps. The first source that reported it decides.
-func (e *explainer) decideSilent(minute int) (source int, reason Reason) {
-	source = -1
+func (e *explainer) decideSilent(minute int) mark {
+	now := mark{source: -1, reason: Unreported}
 	contested := false
 	for i := e.m.first; i < e.m.last; i++ {
 		n := e.alone[i].counts[minute]
-		if n == absent {
-			continue
+		contested = contested || n != absent && n > 0
+		if now.source < 0 && n == 0 {
+			now.source, now.cells = i, e.alone[i].finest[minute]
 		}
-		if source < 0 && n == 0 {
-			source = i
-		}
-		contested = contested || n > 0
 	}
 	switch {
 	case contested:
-		return source, AlreadyCounted
-	case source < 0:
-		return source, Unreported
+		now.reason = AlreadyCounted
+	case now.source < 0:
 	case e.m.cfg.Policy == MaxMinute:
-		return source, e.refine(Maximum, source, minute)
+		now.reason = e.refine(Maximum, now.source, minute)
+	default:
+		now.reason = e.refine(Priority, now.source, minute)
 	}
-	return source, e.refine(Priority, source, minute)
+	return now
 }
 
 // refine replaces a reason that compares sources where there was none to compare with.

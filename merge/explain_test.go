@@ -24,21 +24,21 @@ func TestExplain(t *testing.T) {
 	}
 	r := mustNew(t, DefaultConfig()).Explain(&d)
 	want := []Run{
-		{0, 500, 0, Priority, sensor, 2000, 0, []Share{{1, 1900, 500}}},
-		{500, 501, 0, AlreadyCounted, sensor, 0, 0, []Share{{1, 30, 1}}}, // 1,930 on the pedometer are fewer than 2,000
-		{501, 550, 0, Priority, sensor, 0, 0, []Share{{1, 0, 49}}},
-		{550, 580, 1, NotCarried, sensor, 2700, 0, []Share{{0, 0, 30}}},
-		{580, 600, 0, Priority, sensor, 0, 0, []Share{{1, 0, 20}}},
-		{600, 660, 1, NotReported, sensor, 2400, 0, nil},
-		{660, 754, 0, Priority, sensor, 440, 0, []Share{{1, 380, 94}}},
-		{754, 755, 0, OnlySource, sensor, 110, 0, nil},
-		{755, 756, 1, NotReported, sensor, 95, 0, nil},
-		{756, 840, 0, Priority, sensor, 440, 0, []Share{{1, 380, 84}}},
-		{840, 900, 2, Apportioned, sensor, 120, 0, []Share{{0, 0, 60}, {1, 0, 60}}},
-		{900, 1140, 0, Priority, sensor, 0, 0, []Share{{1, 0, 240}}},
-		{1140, 1200, -1, Unreported, unknown, 0, 0, nil},
-		{1200, 1260, 0, OriginExcluded, manual, 0, 1000, nil},
-		{1260, 1440, -1, Unreported, unknown, 0, 0, nil},
+		{0, 500, 0, Priority, 60, sensor, 2000, 0, []Share{{1, 1900, 500}}},
+		{500, 501, 0, AlreadyCounted, 60, sensor, 0, 0, []Share{{1, 30, 1}}}, // 1,930 on the pedometer are fewer than 2,000
+		{501, 550, 0, Priority, 60, sensor, 0, 0, []Share{{1, 0, 49}}},
+		{550, 580, 1, NotCarried, 60, sensor, 2700, 0, []Share{{0, 0, 30}}},
+		{580, 600, 0, Priority, 60, sensor, 0, 0, []Share{{1, 0, 20}}},
+		{600, 660, 1, NotReported, 60, sensor, 2400, 0, nil},
+		{660, 754, 0, Priority, 60, sensor, 440, 0, []Share{{1, 380, 94}}},
+		{754, 755, 0, OnlySource, 60, sensor, 110, 0, nil},
+		{755, 756, 1, NotReported, 60, sensor, 95, 0, nil},
+		{756, 840, 0, Priority, 60, sensor, 440, 0, []Share{{1, 380, 84}}},
+		{840, 900, 2, Apportioned, 3600, sensor, 120, 0, []Share{{0, 0, 60}, {1, 0, 60}}},
+		{900, 1140, 0, Priority, 60, sensor, 0, 0, []Share{{1, 0, 240}}},
+		{1140, 1200, -1, Unreported, 0, unknown, 0, 0, nil},
+		{1200, 1260, 0, OriginExcluded, 3600, manual, 0, 1000, nil},
+		{1260, 1440, -1, Unreported, 0, unknown, 0, 0, nil},
 	}
 	if !equalRuns(r.Runs, want) {
 		t.Errorf("runs\n%+v\nwant\n%+v", r.Runs, want)
@@ -60,26 +60,26 @@ func TestExplainPolicies(t *testing.T) {
 		want   []Run
 	}{
 		{"max-minute, 50 typed steps", func(c *Config) { c.Policy, c.Manual = MaxMinute, OriginRule{Cap, 50} }, []Run{
-			{0, 1, 0, Maximum, sensor, 100, 0, []Share{{1, 90, 1}}},
-			{1, 3, 1, Maximum, sensor, 130, 0, []Share{{0, 100, 2}}},
-			{3, 4, 0, Maximum, sensor, 0, 0, []Share{{1, 0, 1}}},
-			{4, 6, 1, OnlySource, sensor, 80, 0, nil},
-			{6, 20, -1, Unreported, unknown, 0, 0, nil},
-			{20, 27, 0, Apportioned, manual, 49, 0, nil},
-			{27, 30, 0, OriginCapped, manual, 1, 20, nil},
+			{0, 1, 0, Maximum, 60, sensor, 100, 0, []Share{{1, 90, 1}}},
+			{1, 3, 1, Maximum, 60, sensor, 130, 0, []Share{{0, 100, 2}}},
+			{3, 4, 0, Maximum, 60, sensor, 0, 0, []Share{{1, 0, 1}}},
+			{4, 6, 1, OnlySource, 60, sensor, 80, 0, nil},
+			{6, 20, -1, Unreported, 0, unknown, 0, 0, nil},
+			{20, 27, 0, Apportioned, 600, manual, 49, 0, nil},
+			{27, 30, 0, OriginCapped, 600, manual, 1, 20, nil},
 		}},
 		{"one-device", func(c *Config) { c.Policy = OneDevice }, []Run{
-			{0, 4, 0, Chosen, sensor, 200, 0, []Share{{1, 220, 4}}},
-			{4, 20, -1, Unreported, unknown, 0, 0, []Share{{1, 80, 2}}},
-			{20, 30, 0, OriginExcluded, manual, 0, 70, nil},
+			{0, 4, 0, Chosen, 60, sensor, 200, 0, []Share{{1, 220, 4}}},
+			{4, 20, -1, Unreported, 0, unknown, 0, 0, []Share{{1, 80, 2}}},
+			{20, 30, 0, OriginExcluded, 600, manual, 0, 70, nil},
 		}},
 		{"priority-fill", func(c *Config) {}, []Run{
-			{0, 2, 0, Priority, sensor, 200, 0, []Share{{1, 210, 2}}},
-			{2, 3, 1, FilledWalk, sensor, 10, 0, []Share{{0, 0, 1}}},
-			{3, 4, 0, Priority, sensor, 0, 0, []Share{{1, 0, 1}}},
-			{4, 6, 1, NotReported, sensor, 80, 0, nil},
-			{6, 20, -1, Unreported, unknown, 0, 0, nil},
-			{20, 30, 0, OriginExcluded, manual, 0, 70, nil},
+			{0, 2, 0, Priority, 60, sensor, 200, 0, []Share{{1, 210, 2}}},
+			{2, 3, 1, FilledWalk, 60, sensor, 10, 0, []Share{{0, 0, 1}}},
+			{3, 4, 0, Priority, 60, sensor, 0, 0, []Share{{1, 0, 1}}},
+			{4, 6, 1, NotReported, 60, sensor, 80, 0, nil},
+			{6, 20, -1, Unreported, 0, unknown, 0, 0, nil},
+			{20, 30, 0, OriginExcluded, 600, manual, 0, 70, nil},
 		}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -99,13 +99,13 @@ func TestExplainWholeWalk(t *testing.T) {
 	gone[610], gone[620] = absent, absent
 	r := mustNew(t, DefaultConfig()).Explain(&Day{Length: 1440, Sources: []Source{sensorMinutes("a", gone), sensorMinutes("b", walk)}})
 	want := []Run{
-		{0, 600, 0, Priority, sensor, 0, 0, []Share{{1, 0, 600}}},
-		{600, 610, 1, WholeWalk, sensor, 1000, 0, []Share{{0, 1000, 10}}},
-		{610, 611, 1, NotReported, sensor, 100, 0, nil},
-		{611, 620, 1, WholeWalk, sensor, 900, 0, []Share{{0, 900, 9}}},
-		{620, 621, 1, NotReported, sensor, 100, 0, nil},
-		{621, 630, 1, WholeWalk, sensor, 900, 0, []Share{{0, 900, 9}}},
-		{630, 1440, 0, Priority, sensor, 0, 0, []Share{{1, 0, 810}}},
+		{0, 600, 0, Priority, 60, sensor, 0, 0, []Share{{1, 0, 600}}},
+		{600, 610, 1, WholeWalk, 60, sensor, 1000, 0, []Share{{0, 1000, 10}}},
+		{610, 611, 1, NotReported, 60, sensor, 100, 0, nil},
+		{611, 620, 1, WholeWalk, 60, sensor, 900, 0, []Share{{0, 900, 9}}},
+		{620, 621, 1, NotReported, 60, sensor, 100, 0, nil},
+		{621, 630, 1, WholeWalk, 60, sensor, 900, 0, []Share{{0, 900, 9}}},
+		{630, 1440, 0, Priority, 60, sensor, 0, 0, []Share{{1, 0, 810}}},
 	}
 	if !equalRuns(r.Runs, want) {
 		t.Errorf("runs\n%+v\nwant\n%+v", r.Runs, want)
@@ -116,7 +116,7 @@ func equalRuns(a, b []Run) bool {
 	return slices.EqualFunc(a, b, func(x, y Run) bool {
 		ok := slices.Equal(x.Others, y.Others)
 		x.Others, y.Others = nil, nil
-		return ok && x.From == y.From && x.To == y.To && x.Source == y.Source && x.Reason == y.Reason && x.Origin == y.Origin &&
+		return ok && x.From == y.From && x.To == y.To && x.Source == y.Source && x.Reason == y.Reason && x.Interval == y.Interval && x.Origin == y.Origin &&
 			x.Steps == y.Steps && x.Excluded == y.Excluded
 	})
 }

@@ -45,13 +45,21 @@ type Merger struct {
 	limited  bool     // cells of a capped or excluded origin are being merged
 
 	source  int    // the source being merged
+	records cells  // which of its cells
 	tracing bool   // Explain wants to know who filled what
 	trace   []mark // by minute, while tracing
 }
 
-// mark says which source filled a minute, and by which rule.
+// cells says which cells of a source are being merged.
+type cells struct {
+	interval uint32       // seconds
+	origin   steps.Origin // of coarse records; minutes have origins of their own
+}
+
+// mark says which cells filled a minute, and by which rule.
 type mark struct {
 	source int // index into Day.Sources, -1 if none
+	cells  cells
 	reason Reason
 }
 
@@ -170,6 +178,7 @@ func blank(s []uint32, n int) []uint32 {
 // addAll merges the cells whose origin is in the set: minutes, then coarser records.
 func (m *Merger) addAll(set *origins) {
 	first := !m.limited
+	m.records = cells{interval: 60}
 	for m.source = m.first; m.source < m.last; m.source++ {
 		s := &m.day.Sources[m.source]
 		if len(s.Lanes) == 0 || s.Lanes[0].Interval != 60 || !s.touches(set) {
@@ -239,7 +248,7 @@ func (m *Merger) note(minute int, r Reason) {
 	case open(m.full[minute]):
 		m.trace[minute] = mark{source: -1}
 	default:
-		m.trace[minute] = mark{m.source, r}
+		m.trace[minute] = mark{m.source, m.records, r}
 	}
 }
 

@@ -135,6 +135,9 @@ func checkRuns(d *Day, r *Result) error {
 		if run.Source >= len(d.Sources) || run.Source < 0 && run.Steps > 0 {
 			return fmt.Errorf("run %d has %d steps of source %d", i, run.Steps, run.Source)
 		}
+		if (run.Source < 0) != (run.Interval == 0) || run.Excluded > 0 && run.Origin == steps.OriginSensor {
+			return fmt.Errorf("run %d is of %s cells of %d s and excludes %d", i, run.Origin, run.Interval, run.Excluded)
+		}
 		if run.Reason == 0 || run.Reason > Unreported {
 			return fmt.Errorf("run %d has the reason %s", i, run.Reason)
 		}
