@@ -21,6 +21,7 @@ var rooms = map[string][]string{
 	"ingest/https":      {"steps", "problem", "ingest"},
 	"store":             {"steps"},
 	"points":            {"steps"},
+	"merge":             {"steps"},
 	"registry":          {"steps"},
 	"pki":               {"steps"},
 	"problem":           {"steps"},
