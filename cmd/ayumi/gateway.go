@@ -212,6 +212,7 @@ func (g *gateway) openAdmin() (err error) {
 	g.admin, err = admin.New(admin.Config{
 		DataDir: g.dir, Version: version(), Addresses: g.addresses(), CAFile: g.cert.CAFile,
 		Calendar: g.calendar, Clock: g.clock, Logger: g.log,
+		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
 		Rescore: g.store.RescoreParticipant,
