@@ -38,6 +38,7 @@ var owners = map[string][]string{
 	"github.com/spf13":              {"cmd/ayumi"},
 	"google.golang.org/protobuf":    {"protocol/native"},
 	"github.com/klauspost/compress": {"ingest/https", "uplink"},
+	"github.com/expr-lang/expr":     {"points"},
 }
 
 type goPackage struct {
