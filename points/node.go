@@ -48,17 +48,21 @@ func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil
 // Finding is one thing that is or looks wrong in a rules file.
 type Finding struct {
 	Severity Severity `json:"severity"`
-	Line     int      `json:"line"`
-	Field    string   `json:"field"` // such as "rule_sets[0].bands[1].ages"; "" for the file as a whole
-	Text     string   `json:"text"`  // what is wrong and how to mend it
+	Line     int      `json:"line,omitzero"` // 0 for the file as a whole
+	Field    string   `json:"field"`         // such as "rule_sets[0].bands[1].ages"; "" for the file as a whole
+	Text     string   `json:"text"`          // what is wrong and how to mend it
 }
 
 // Error returns line, field and text, without the severity.
 func (f Finding) Error() string {
-	if f.Field == "" {
-		return fmt.Sprintf("line %d: %s", f.Line, f.Text)
+	text := f.Text
+	if f.Field != "" {
+		text = f.Field + ": " + text
 	}
-	return fmt.Sprintf("line %d: %s: %s", f.Line, f.Field, f.Text)
+	if f.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", f.Line, text)
+	}
+	return text
 }
 
 // node is a YAML node, resolved if it was an alias, and the name of its place in the file.
@@ -100,21 +104,28 @@ func (r *reader) doubt(line int, field, format string, args ...any) {
 	}
 }
 
-// err joins the mistakes by rising line, or returns nil if there is none.
-func (r *reader) err() error {
-	sortFindings(r.mistakes)
-	errs := make([]error, 0, len(r.mistakes)+1)
-	for _, m := range r.mistakes {
-		errs = append(errs, m)
-	}
+// listed returns findings by rising line, and as the last how many mistakes are not listed.
+func (r *reader) listed(found ...Finding) []Finding {
+	out := slices.Clone(found)
+	slices.SortStableFunc(out, func(a, b Finding) int { return a.Line - b.Line })
 	if r.unlisted > 0 {
-		errs = append(errs, fmt.Errorf("and %d more mistakes; correct these first", r.unlisted))
+		out = append(out, Finding{SeverityError, 0, "", fmt.Sprintf("and %d more mistakes; correct these first", r.unlisted)})
 	}
-	return errors.Join(errs...)
+	return out
 }
 
-func sortFindings(f []Finding) {
-	slices.SortStableFunc(f, func(a, b Finding) int { return a.Line - b.Line })
+// findings returns mistakes and doubts.
+func (r *reader) findings() []Finding {
+	return r.listed(append(slices.Clone(r.mistakes), r.doubts...)...)
+}
+
+// err joins the mistakes, or returns nil if there is none.
+func (r *reader) err() error {
+	var errs []error
+	for _, m := range r.listed(r.mistakes...) {
+		errs = append(errs, m)
+	}
+	return errors.Join(errs...)
 }
 
 // enter follows an alias and counts the node. It returns false once the file, with its aliases

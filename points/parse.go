@@ -27,53 +27,54 @@ func ParseRules(name string, r io.Reader) (*RuleBook, error) {
 	return book, err
 }
 
-// CheckRules does what ParseRules does and also returns what looks wrong, by rising line: tiers
-// that a cap cuts, conditions that hold always or never, gaps between periods and the like. All
-// are of SeverityWarning; mistakes are in the error.
+// CheckRules does what ParseRules does and also returns everything that was found, by rising line:
+// the mistakes of the error, of SeverityError, and what only looks wrong, of SeverityWarning, such
+// as points that a cap always cuts, conditions that hold always or never, gaps between periods. A
+// file that cannot be read at all has no findings.
 func CheckRules(name string, r io.Reader) (*RuleBook, []Finding, error) {
 	op := fmt.Sprintf("read rules %q", name)
 	data, err := io.ReadAll(io.LimitReader(r, maxRulesBytes+1))
 	if err != nil {
 		return nil, nil, steps.E(op, steps.Unavailable, err)
 	}
-	if len(data) > maxRulesBytes {
-		return nil, nil, steps.Errorf(op, steps.Invalid, "the file has more than %d bytes; shorten it", maxRulesBytes)
-	}
-	root, err := document(data)
-	if err != nil {
-		return nil, nil, steps.E(op, steps.Invalid, err)
-	}
 	p := &parser{book: &RuleBook{calendar: calendar{WeekStarts: time.Monday}}}
-	p.all(root)
-	sortFindings(p.doubts)
+	if len(data) > maxRulesBytes {
+		p.mistake(0, "", "the file has more than %d bytes; shorten it", maxRulesBytes)
+	} else if root := p.document(data); root != nil {
+		p.all(root)
+	}
 	if err := p.err(); err != nil {
-		return nil, p.doubts, steps.E(op, steps.Invalid, err)
+		return nil, p.findings(), steps.E(op, steps.Invalid, err)
 	}
 	p.book.seal()
-	return p.book, p.doubts, nil
+	return p.book, p.findings(), nil
 }
 
-// document returns the root of the only YAML document in data.
-func document(data []byte) (*yaml.Node, error) {
+// document returns the root of the only YAML document in data, nil if there is not exactly one.
+func (p *parser) document(data []byte) *yaml.Node {
 	dec := yaml.NewDecoder(bytes.NewReader(data))
 	var doc, second yaml.Node
-	if err := dec.Decode(&doc); err != nil {
-		if errors.Is(err, io.EOF) {
-			return nil, errors.New("the file is empty; give programme and rule_sets")
-		}
-		return nil, syntax(err)
+	if err := dec.Decode(&doc); errors.Is(err, io.EOF) {
+		p.mistake(0, "", "the file is empty; give programme and rule_sets")
+		return nil
+	} else if err != nil {
+		p.syntax(err)
+		return nil
 	}
 	switch err := dec.Decode(&second); {
 	case err == nil:
-		return nil, Finding{SeverityError, second.Line, "", "a second document begins here; keep one a file"}
+		p.mistake(second.Line, "", "a second document begins here; keep one a file")
+		return nil
 	case !errors.Is(err, io.EOF):
-		return nil, syntax(err)
+		p.syntax(err)
+		return nil
 	}
-	return doc.Content[0], nil
+	return doc.Content[0]
 }
 
-func syntax(err error) error {
-	return fmt.Errorf("%s; the file is not valid YAML", strings.TrimPrefix(err.Error(), "yaml: "))
+// syntax reports a file that is not YAML. The message names the line, if any.
+func (p *parser) syntax(err error) {
+	p.mistake(0, "", "%s; the file is not valid YAML", strings.TrimPrefix(err.Error(), "yaml: "))
 }
 
 // parser reads the nodes of a rule book and checks that they make sense together. A check is left

@@ -110,6 +110,15 @@ func (b *RuleBook) On(day steps.Day) (*RuleSet, bool) {
 	return &b.sets[i], true
 }
 
+// RuleSetIDs returns the IDs of all rule sets, by rising date.
+func (b *RuleBook) RuleSetIDs() []string {
+	ids := make([]string, len(b.sets))
+	for i := range b.sets {
+		ids[i] = b.sets[i].id
+	}
+	return ids
+}
+
 // setOn returns the index of the rule set in force on day, -1 before the first one.
 func (b *RuleBook) setOn(day steps.Day) int {
 	return sort.Search(len(b.sets), func(i int) bool { return b.sets[i].Effective > day }) - 1

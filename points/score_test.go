@@ -385,6 +385,26 @@ func TestFindingsAsJSON(t *testing.T) {
 	}
 }
 
+// TestCheckFindsAll lists mistakes and doubts of one file, which the error names the mistakes of.
+func TestCheckFindsAll(t *testing.T) {
+	text := "programme: a\nrule_sets:\n  - effective: 2026-04-01\n    daily_cap: 1\n    bands:\n      - tiers:\n" +
+		"          - {steps: 1000, points: 2}\n          - {steps: 900, points: 3}\n"
+	book, found, err := CheckRules("rules.yaml", strings.NewReader(text))
+	if book != nil || err == nil || strings.Count(err.Error(), "line") != 1 {
+		t.Errorf("error is %v, want the one mistake", err)
+	}
+	var got []string
+	for _, f := range found {
+		got = append(got, fmt.Sprintf("%s in line %d", f.Severity, f.Line))
+	}
+	if want := []string{"warning in line 7", "error in line 8", "warning in line 8"}; !slices.Equal(got, want) {
+		t.Errorf("findings are %q, want %q", got, want)
+	}
+	if _, found, _ := CheckRules("rules.yaml", strings.NewReader("a: b: c")); len(found) != 1 || found[0].Severity != SeverityError {
+		t.Errorf("findings of what is not YAML are %v", found)
+	}
+}
+
 // TestRuleSetTakesOver renames, reorders and extends rules within a year: counts go on by the rules'
 // names, and activities by theirs.
 func TestRuleSetTakesOver(t *testing.T) {
