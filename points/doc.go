@@ -20,7 +20,8 @@
 //     Days without facts may be left out. Nothing here looks at a clock except to wait before a retry.
 //   - A day's points are the sum of its lines. No cap is ever exceeded.
 //   - Within a rule set without conditions, more steps never earn less in total unless it says
-//     allow_decreasing: a day that comes late joins streaks and never takes one away.
+//     allow_decreasing: a day that comes late joins streaks and never takes one away. (What a rate
+//     carries over a birthday that changes the rate is the exception.)
 //   - Every age, or every cohort, the unknown one included, falls into exactly one band of a table.
 //   - A rule book that contains a mistake is refused as a whole and every mistake is named; no rule
 //     is guessed. What only looks wrong is listed by [CheckRules].

@@ -75,7 +75,7 @@ func (t *drawing) set(from steps.Day) pairs {
 			p = append(p, pair{cap, t.in(1, 60, "most")})
 		}
 	}
-	if t.flip("duty") && !t.monotone {
+	if t.flip("duty") {
 		p = append(p, pair{"send_at_least_every", t.in(1, 5, "days")}, pair{"final_after_days", 10})
 	}
 	if t.flip("eligible") {
@@ -192,7 +192,10 @@ func (t *drawing) bands(unit string, most int, rates, falls bool) []any {
 	if keys[len(keys)-1] == nil {
 		fallback = len(keys) - 1
 	}
-	rated := rates && !(t.monotone && carry != "") && t.flip("rate")
+	if t.monotone && len(keys) > 1 {
+		carry = "" // what one rate left over may be worth less, or more, to another after a birthday
+	}
+	rated := rates && t.flip("rate")
 	var out []any
 	for i, p := range keys {
 		p = append(slices.Clone(p), pair{"default", i == fallback})

@@ -314,7 +314,8 @@ func (n *naive) rate(d steps.Day, r *Rule) steps.Points {
 	var left, times uint64
 	for x := n.since(d, r.Name, span, c); x <= d; x++ {
 		then := n.named(n.set(x), r.Name, c)
-		if rate := n.band(x, &then.Table).Rate; n.takesPart(x, then) {
+		times = 0
+		if rate := n.band(x, &then.Table).Rate; n.takesPart(x, then) && n.figure(x, then) > 0 {
 			left += n.figure(x, then)
 			left, times = left%rate.Per, left/rate.Per
 		}

@@ -130,8 +130,7 @@ func (e *eval) rules() error {
 	if e.set == nil {
 		return nil
 	}
-	out := e.score.Excluded.whole()
-	if !out && e.score.Excluded == 0 {
+	if e.score.Excluded == 0 {
 		e.steps = e.facts.Steps
 		e.counted = e.steps
 		if most := e.set.MaxCountedSteps; most > 0 {
@@ -141,11 +140,10 @@ func (e *eval) rules() error {
 	}
 	for i := range e.set.Rules {
 		r := &e.set.Rules[i]
-		if out {
-			e.passOver(r)
-			continue
+		holds, err := false, error(nil)
+		if !e.score.Excluded.whole() {
+			holds, err = e.holds(r)
 		}
-		holds, err := e.holds(r)
 		if err != nil {
 			return err
 		}

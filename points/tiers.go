@@ -129,9 +129,14 @@ func (e *eval) table(r *Rule, got *earned, figure uint64, unit Unit) {
 // maxRated bounds the figure of a rate and what it gives, so that no sum can overflow.
 const maxRated = 1_000_000_000_000
 
+// rate gives points for the figure and what earlier days left over. A day without a figure earns
+// nothing, even if a new rate makes what is left over worth a point: it may not be folded at all.
 func (e *eval) rate(r *Rule, got *earned, rate *Rate) {
 	got.threshold = rate.Per
 	figure := min(got.figure, maxRated)
+	if figure == 0 {
+		return
+	}
 	if rate.Carry > 0 {
 		figure += uint64(e.st.slots[r.slots.carry])
 		e.st.slots[r.slots.carry] = uint32(figure % rate.Per)
