@@ -41,6 +41,7 @@ var owners = map[string][]string{
 	"github.com/KimMachineGun":      {"cmd/ayumi"},
 	"google.golang.org/protobuf":    {"protocol/native"},
 	"github.com/klauspost/compress": {"ingest/https", "uplink"},
+	"github.com/expr-lang/expr":     {"points"},
 }
 
 type goPackage struct {
