@@ -121,7 +121,7 @@ func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) err
 			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
 			return nil
 		}
-		a, err := parseAward(body)
+		a, _, err := parsePageHead(body, "")
 		if err != nil {
 			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
 			return nil
@@ -134,8 +134,8 @@ func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) err
 		s.mu.RLock()
 		_, waits := s.dirty[pd]
 		s.mu.RUnlock()
-		if !found || (a.Steps != now && !waits) {
-			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.Steps, now)
+		if !found || (a.steps != now && !waits) {
+			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.steps, now)
 		}
 		return ctx.Err()
 	})
