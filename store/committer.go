@@ -203,7 +203,9 @@ func (s *Store) writeGroup(txn *badger.Txn, g *group) (changes bool, err error) 
 		case e.err != nil:
 		case e.change != nil:
 			changes = true
-			e.err = e.change.write(txn)
+			if e.err = e.change.write(txn); errors.As(e.err, new(*tornError)) {
+				return changes, e.err
+			}
 		case e.rare != nil:
 			changes = true
 			e.err = s.writeRare(txn, e)

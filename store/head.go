@@ -75,8 +75,9 @@ func (h *headDay) steps() uint64 {
 
 // dirtyState says that a day waits to be scored.
 type dirtyState struct {
-	mark      uint64
-	persisted bool // a key of the dirty table says so too
+	mark      uint64 // of the newest change
+	since     uint64 // of the oldest one that may not be scored
+	persisted bool   // a key of the dirty table says so too
 }
 
 // contactState is a device's last contact with what is needed to count each upload once.
@@ -89,7 +90,10 @@ type contactState struct {
 
 func (s *Store) markDirty(pd steps.ParticipantDay) {
 	s.markSeq++
-	d := s.dirty[pd]
+	d, ok := s.dirty[pd]
+	if !ok {
+		d.since = s.markSeq
+	}
 	d.mark = s.markSeq
 	s.dirty[pd] = d
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -12,7 +13,7 @@ import (
 )
 
 const (
-	formatVersion  = 1
+	formatVersion  = 2
 	metaFormat     = "format"
 	metaRetired    = "retired"
 	metaRules      = "rules"
@@ -77,9 +78,10 @@ func (s *Store) recover() error {
 	return nil
 }
 
-// checkFormat refuses a store of another format and marks a new one. The key of a new store is
-// made first, so that no store is without one.
+// checkFormat refuses a store of another format, brings one of the format before up to this one, and
+// marks a new one. The key of a new store is made first, so that no store is without one.
 func (s *Store) checkFormat() error {
+	old := false
 	err := s.db.Update(func(txn *badger.Txn) error {
 		v, err := s.get(txn, metaKey(metaFormat))
 		if err != nil {
@@ -91,11 +93,14 @@ func (s *Store) checkFormat() error {
 		if v == nil {
 			return txn.Set(metaKey(metaFormat), []byte{formatVersion})
 		}
-		if len(v) != 1 || v[0] != formatVersion {
-			return fmt.Errorf("format %v; this build reads %d", v, formatVersion)
+		if old = bytes.Equal(v, []byte{formatWithoutPages}); !old && !bytes.Equal(v, []byte{formatVersion}) {
+			return fmt.Errorf("format %v; this build reads %d and %d", v, formatWithoutPages, formatVersion)
 		}
 		return nil
 	})
+	if err == nil && old {
+		err = s.makePages()
+	}
 	if err != nil {
 		return steps.Errorf("open store", steps.Unavailable, "%q: %w", s.cfg.Dir, err)
 	}
@@ -133,6 +138,9 @@ func (s *Store) loadTables() error {
 			return err
 		}
 		if err := s.loadQuarantine(txn); err != nil {
+			return err
+		}
+		if err := s.loadLedger(txn); err != nil {
 			return err
 		}
 		rescore, err := s.get(txn, metaKey(metaRescore))

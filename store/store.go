@@ -56,6 +56,12 @@ type Store struct {
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand
 	block        []byte                 // memory of a day block
+	accounts     steps.Totals           // of the programme
+	exchanges    steps.ExchangeID       // the newest
+
+	pageMu  sync.Mutex    // while pages of open days are being prepared and written
+	closing chan struct{} // capacity 1: somebody closes a day
+	touched touched
 
 	mu        sync.RWMutex // guards all below; written by the committer only
 	head      map[steps.ParticipantDay]*headDay
@@ -63,6 +69,10 @@ type Store struct {
 	markSeq   uint64
 	contacts  map[steps.DeviceID]*contactState
 	rescoring bool
+
+	pageDays   map[steps.Day]struct{}  // that may have pages
+	closedDays map[steps.Day]closedDay // or are being closed
+	closeAsked map[steps.Day]uint64    // newest mark when the closing was first asked for
 
 	// What a checkpoint has to write: the days and devices whose unflushed flag is set.
 	unflushedDays     []steps.ParticipantDay
@@ -106,6 +116,10 @@ func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(st
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		contacts:   make(map[steps.DeviceID]*contactState),
 		quarantine: make(map[steps.DeviceID]int),
+		pageDays:   make(map[steps.Day]struct{}),
+		closedDays: make(map[steps.Day]closedDay),
+		closeAsked: make(map[steps.Day]uint64),
+		closing:    make(chan struct{}, 1),
 		changed:    make(chan struct{}, 1),
 	}
 	s.metrics = newMetrics(reg, s)
