@@ -33,8 +33,8 @@ func (r *running) register(key string) error {
 	return r.Table().Apply(context.Background(), []steps.Change{{Key: key, Value: []byte("v")}})
 }
 
-// refused reports whether err is what a full disk answers; any other error fails the test.
-func refused(t *testing.T, err error) bool {
+// turnedAway reports whether err is what a full disk answers; any other error fails the test.
+func turnedAway(t *testing.T, err error) bool {
 	t.Helper()
 	if err != nil && (steps.KindOf(err) != steps.Unavailable || !strings.Contains(err.Error(), "free some space")) {
 		t.Errorf("%v; want nothing, or a refusal that says what to do", err)
@@ -69,19 +69,19 @@ func TestFullDisk(t *testing.T) {
 		if r.full.Load() {
 			r.full.Store(r.diskFull())
 		}
-		if got := refused(t, r.append(payload(minutes("p", "d", 1, i, 10)))); got != step.uploadsFull {
+		if got := turnedAway(t, r.append(payload(minutes("p", "d", 1, i, 10)))); got != step.uploadsFull {
 			t.Errorf("%s: an upload was refused: %t", step.name, got)
 		}
 		if !step.uploadsFull {
 			want += 10
 		}
-		if got := refused(t, r.register("k")); got != step.allFull {
+		if got := turnedAway(t, r.register("k")); got != step.allFull {
 			t.Errorf("%s: a change was refused: %t", step.name, got)
 		}
 		if n, _, err := r.Total(steps.ParticipantDay{Participant: "p", Day: day0}); n != want || err != nil {
 			t.Errorf("%s: a read: %d, %v; want %d", step.name, n, err, want)
 		}
-		if err := r.Ready(); refused(t, err) != step.uploadsFull {
+		if err := r.Ready(); turnedAway(t, err) != step.uploadsFull {
 			t.Errorf("%s: ready: %v", step.name, err)
 		}
 		if got := testutil.ToFloat64(r.metrics.diskFull); got != step.gauge {
@@ -101,7 +101,7 @@ func TestMinFreeBytes(t *testing.T) {
 		full bool
 	}{{1 << 40 / 100 * 15, false}, {1<<40/100*15 - 1, true}} {
 		disk.free.Store(step.free)
-		if got := refused(t, r.append(payload(minutes("p", "d", 1, 0, 10)))); got != step.full {
+		if got := turnedAway(t, r.append(payload(minutes("p", "d", 1, 0, 10)))); got != step.full {
 			t.Errorf("%d bytes free: refused: %t", step.free, got)
 		}
 	}
@@ -116,7 +116,7 @@ func TestFullDiskPausesCheckpoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.do(func() { r.beginCheckpoint(); disk.free.Store(0) }) // the next piece finds no room
-	if !refused(t, r.register("k")) {
+	if !turnedAway(t, r.register("k")) {
 		t.Fatal("a change goes onto a full disk")
 	}
 	if names := journalFiles(t, cfg.Dir); len(names) == 0 {
@@ -148,7 +148,7 @@ func TestStopOnFullDisk(t *testing.T) {
 	}
 	left := image(t, cfg.Dir)
 	_, err := open(testConfig(left), slog.New(slog.DiscardHandler), prometheus.NewRegistry(), disk.space)
-	if !refused(t, err) {
+	if !turnedAway(t, err) {
 		t.Error("a store opens on a full disk")
 	}
 	again := start(t, testConfig(left))
