@@ -170,7 +170,7 @@ func fillLedger(t *testing.T, r *running) {
 // openImage starts a store on a copy of another's files.
 func openImage(t *testing.T, r *running) *running {
 	t.Helper()
-	return start(t, testConfig(image(t, r.cfg.Dir)))
+	return start(t, testConfig(r.image()))
 }
 
 // abandon stops a store without the check that must hold for others.

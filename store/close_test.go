@@ -272,7 +272,7 @@ func TestClosingIsResumed(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("a closing whose context ended: %v", err)
 	}
-	dir := image(t, cfg.Dir)
+	dir := r.image()
 	check := func(r *running) {
 		t.Helper()
 		r.wants(many(1), 0, 0, 5)

@@ -250,7 +250,7 @@ func TestExpire(t *testing.T) {
 	}
 	r.wants(many(0), 0, 0, 0)
 	r.wants(many(n-1), 0, 0, 4)
-	dir := image(t, cfg.Dir)
+	dir := r.image()
 	r.end()
 	cfg.Dir = dir
 	r = start(t, cfg)

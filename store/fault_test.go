@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,11 +84,54 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
-// image copies the files of a store that nobody is committing to: what a kill would leave.
+// image copies the files of a store that nobody is committing to: what a kill would leave. Badger may
+// still be merging its tables, so it copies again until nothing changed meanwhile.
 func image(t *testing.T, from string) string {
 	t.Helper()
-	to := t.TempDir()
-	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+	for range 100 {
+		before := listing(from)
+		to := t.TempDir()
+		err := copyAll(t, from, to)
+		if err == nil && slices.Equal(before, listing(from)) {
+			return to
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the files of the store change all the time")
+	return ""
+}
+
+// image is image of a store that runs: its committer waits meanwhile.
+func (r *running) image() string {
+	r.t.Helper()
+	stopped, done := make(chan struct{}), make(chan struct{})
+	var waits sync.WaitGroup
+	waits.Go(func() { r.do(func() { close(stopped); <-done }) })
+	<-stopped
+	defer waits.Wait()
+	defer close(done)
+	return image(r.t, r.cfg.Dir)
+}
+
+// listing names the files of a directory with their sizes and times.
+func listing(dir string) (files []string) {
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it is gone, which the next listing shows
+		}
+		if info, err := e.Info(); err == nil && !e.IsDir() {
+			files = append(files, fmt.Sprint(path, info.Size(), info.ModTime()))
+		}
+		return nil
+	})
+	return files
+}
+
+func copyAll(t *testing.T, from, to string) error {
+	t.Helper()
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.Name() == "LOCK" {
 			return err
 		}
@@ -94,52 +139,48 @@ func image(t *testing.T, from string) string {
 		if e.IsDir() {
 			return os.MkdirAll(target, 0o700)
 		}
-		copySparse(t, path, target)
-		return nil
+		return copySparse(path, target)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return to
 }
 
-func copySparse(t *testing.T, from, to string) {
-	t.Helper()
+// copySparse copies a file that is large and mostly holes.
+func copySparse(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer in.Close()
 	out, err := os.Create(to)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	defer out.Close()
+	defer func() { err = errors.Join(err, out.Close()) }()
 	size, err := in.Seek(0, io.SeekEnd)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if err := out.Truncate(size); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	for at := int64(0); at < size; { // the files are large and mostly holes
+	for at := int64(0); at < size; {
 		data, err := in.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
-			return
+			return nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if at, err = in.Seek(data, unix.SEEK_HOLE); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if _, err := in.Seek(data, io.SeekStart); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.LimitReader(in, at-data)); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // flip changes one bit of a file, within its used part, and returns where.

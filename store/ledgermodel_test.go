@@ -329,7 +329,7 @@ func (k *bookkeeper) step() {
 	case n == 37:
 		k.reopen(k.cfg.Dir)
 	case n == 38:
-		k.reopen(image(k.t, k.cfg.Dir))
+		k.reopen(k.r.image())
 	default:
 		k.r.settle()
 	}

@@ -28,7 +28,7 @@ func TestSmallerMemtable(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	killed := image(t, cfg.Dir)
+	killed := r.image()
 	for _, tc := range []struct {
 		name   string
 		record string // in place of the one that the store made
