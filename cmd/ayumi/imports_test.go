@@ -22,6 +22,7 @@ var rooms = map[string][]string{
 	"store":             {"steps"},
 	"points":            {"steps"},
 	"merge":             {"steps"},
+	"plausibility":      {"steps"},
 	"registry":          {"steps"},
 	"pki":               {"steps"},
 	"problem":           {"steps"},
