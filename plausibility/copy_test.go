@@ -108,7 +108,7 @@ func TestCopies(t *testing.T) {
 				}
 				r := s.Score(&other, []Peer{d})
 				for _, flag := range r.Flags {
-					if flag.Kind == kind && flag.Other == d.ParticipantDay && (flag.Exact || !c.exact) && r.Suggestion >= Review {
+					if flag.Kind == kind && flag.Other == d.ParticipantDay && flag.Exact == c.exact && r.Suggestion >= Review {
 						found++
 						break
 					}

@@ -52,7 +52,7 @@ func (c *PatternConfig) align(a, b []uint32) (best alignment) {
 			q = -q
 		}
 		x := alignAt(a, b, q)
-		if x.agreeing*best.active > best.agreeing*x.active || best.active == 0 {
+		if quarters == 0 || x.agreeing*best.active > best.agreeing*x.active {
 			best = x
 		}
 	}

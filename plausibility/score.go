@@ -14,8 +14,8 @@ type Day struct {
 	Coarse  []Span   // minutes that are shares of coarse records
 }
 
-// Span is a stretch of minutes [From, To) whose counts are shares of records of several minutes. Spans
-// do not overlap.
+// Span is a stretch of minutes [From, To) whose counts are shares of records of several minutes: a run
+// of merged minutes whose interval is longer than one. Spans do not overlap.
 type Span struct {
 	From, To int
 	Interval uint32 // of the records, in seconds

@@ -71,6 +71,7 @@ func TestLimits(t *testing.T) {
 		{"12,000 steps in an hour", BusyHour, Day{Minutes: minutesOf(part{60, []uint32{200}})}, nil},
 		{"12,060 steps in 60 minutes that are no hour", BusyHour, Day{Minutes: minutesOf(part{30, rest}, part{60, []uint32{201}})},
 			[]Flag{{Kind: BusyHour, Score: 50, From: 30, To: 90, Figure: 12060, Limit: 12000}}},
+		{"12,017 steps in 61 minutes", BusyHour, Day{Minutes: minutesOf(part{61, []uint32{197}})}, nil},
 		{"9 minutes of 221", HighCadence, Day{Minutes: minutesOf(part{9, []uint32{221}}, part{1, rest}, part{9, []uint32{221}})}, nil},
 		{"10 minutes of 220", HighCadence, Day{Minutes: minutesOf(part{10, []uint32{220}})}, nil},
 		{"10 minutes of 221", HighCadence, Day{Minutes: minutesOf(part{5, rest}, part{10, []uint32{221}})},
@@ -88,6 +89,7 @@ func TestLimits(t *testing.T) {
 		{"120 even minutes", FlatCadence, Day{Minutes: minutesOf(part{3, rest}, part{60, []uint32{66, 67, 68}}, part{9, rest}, part{60, []uint32{99}})},
 			[]Flag{{Kind: FlatCadence, Score: 60, From: 3, To: 132, Figure: 120, Limit: 120}}},
 		{"even minutes of less than a window each", FlatCadence, Day{Minutes: minutesOf(part{400, append(slices.Repeat([]uint32{67}, 29), 0)})}, nil},
+		{"a slow minute in every window", FlatCadence, Day{Minutes: minutesOf(part{400, append([]uint32{19}, slices.Repeat([]uint32{20}, 29)...)})}, nil},
 		{"even running", FlatCadence, Day{Minutes: minutesOf(part{179, running})}, nil},
 		{"an even hourly record", FlatCadence, Day{Minutes: minutesOf(part{240, []uint32{70}}), Coarse: []Span{{0, 240, 3600}}}, nil},
 		{"179 minutes without a rest", Unbroken, Day{Minutes: minutesOf(part{179, running}, part{6, rest}, part{179, running})}, nil},
@@ -221,6 +223,23 @@ func TestPatternEvidence(t *testing.T) {
 	}
 	if !slices.Equal(r.Flags, want) || r.Suggestion != Hold {
 		t.Errorf("%+v, want %+v", r, want)
+	}
+}
+
+// TestAlignTies prefers the smaller shift, and a later second day to an earlier one.
+func TestAlignTies(t *testing.T) {
+	cfg := DefaultConfig().Pattern
+	for name, tc := range map[string]struct {
+		a, b     []uint32
+		quarters int
+	}{
+		"a minute either way": {[]uint32{0, 100, 0, 100, 0}, []uint32{0, 0, 100, 0, 0}, 4},
+		"none or two":         {[]uint32{100, 0, 100, 0, 0}, []uint32{0, 0, 100, 0, 0}, 0},
+		"nothing":             {nil, nil, 0},
+	} {
+		if x := cfg.align(tc.a, tc.b); x.quarters != tc.quarters {
+			t.Errorf("%s: %d quarters of a minute later, want %d", name, x.quarters, tc.quarters)
+		}
 	}
 }
 
