@@ -24,6 +24,7 @@ var rooms = map[string][]string{
 	"store":             {"steps", "ledger", "prize"},
 	"points":            {"steps"},
 	"merge":             {"steps"},
+	"plausibility":      {"steps"},
 	"registry":          {"steps"},
 	"pki":               {"steps"},
 	"problem":           {"steps"},
