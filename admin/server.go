@@ -42,8 +42,10 @@ type Config struct {
 	Addresses map[string]string // by listener, for status
 	CAFile    string            // for status; empty when the certificate is not of our making
 	Calendar  steps.Calendar
-	Clock     func() time.Time // time.Now when nil
-	Logger    *slog.Logger     // slog.Default when nil
+	// For status: uploads a second that one device, and one reader, may keep up; 0 is no limit.
+	DeviceRate, ReaderRate int
+	Clock                  func() time.Time // time.Now when nil
+	Logger                 *slog.Logger     // slog.Default when nil
 	// SettleWait bounds how long a listing of days waits for points; 0 is 30 s.
 	SettleWait time.Duration
 	// WriteWait bounds how long a client may leave an answer unread; 0 is 30 s.
@@ -214,7 +216,8 @@ func (s *Server) calendar(w http.ResponseWriter, _ *http.Request) error {
 
 func (s *Server) status(w http.ResponseWriter, _ *http.Request) error {
 	return s.reply(w, http.StatusOK, Status{Version: s.cfg.Version, Addresses: s.cfg.Addresses,
-		DataDir: s.cfg.DataDir, CAFile: s.cfg.CAFile, StartedAt: s.started.UTC()})
+		DataDir: s.cfg.DataDir, CAFile: s.cfg.CAFile, StartedAt: s.started.UTC(),
+		DeviceRate: s.cfg.DeviceRate, ReaderRate: s.cfg.ReaderRate})
 }
 
 // decode reads a JSON request strictly. An empty body is an empty object.

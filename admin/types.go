@@ -182,6 +182,9 @@ type Status struct {
 	DataDir   string            `json:"data_dir"`
 	CAFile    string            `json:"ca_file,omitempty"` // of the gateway's own CA, when it has one
 	StartedAt time.Time         `json:"started_at"`
+	// Uploads a second that one device, and one reader, may keep up; 0 is no limit.
+	DeviceRate int `json:"device_rate"`
+	ReaderRate int `json:"reader_rate"`
 }
 
 // participantPage and devicePage are one page of a listing. Next is empty on the last.

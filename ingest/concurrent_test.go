@@ -23,7 +23,7 @@ type once struct {
 	calls  atomic.Int32
 }
 
-func (o *once) Complete(r *steps.Receipt, err error) {
+func (o *once) Complete(r *steps.Receipt, err error) steps.Flusher {
 	defer o.all.Done()
 	if n := o.calls.Add(1); n != 1 {
 		o.t.Errorf("%s %d was completed %d times", o.device, o.seq, n)
@@ -39,6 +39,7 @@ func (o *once) Complete(r *steps.Receipt, err error) {
 	if len(r.Uploads) != 1 || u.Device != o.device || u.Verdict != stored || u.Revision.Seq != o.seq || (len(u.Faults) > 0) != bad {
 		o.t.Errorf("%s %d got the receipt %+v", o.device, o.seq, r)
 	}
+	return nil
 }
 
 // TestManyDevices submits from many goroutines through a queue that is too short for them.

@@ -15,6 +15,8 @@ type Envelope struct {
 	Topic      string // set when the payload came to a topic that is none of the device's
 	ReceivedAt time.Time
 	Body       []byte // read until Submit returns, not afterwards
+	// Allowance is what the payload is charged to; nil charges nobody. The listener has asked it.
+	Allowance *Allowance
 }
 
 // Completion is told the outcome of one submitted payload: exactly once for every Submit that

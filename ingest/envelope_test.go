@@ -188,7 +188,10 @@ func TestRevokedCredential(t *testing.T) {
 // never is a Completion that must not be called.
 type never struct{ t *testing.T }
 
-func (n never) Complete(*steps.Receipt, error) { n.t.Error("Complete was called though Submit failed") }
+func (n never) Complete(*steps.Receipt, error) steps.Flusher {
+	n.t.Error("Complete was called though Submit failed")
+	return nil
+}
 
 // TestJournalErrors: the caller learns why its payload is not on disk, by one way exactly.
 func TestJournalErrors(t *testing.T) {

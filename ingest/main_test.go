@@ -213,13 +213,14 @@ type outcome struct {
 // answers is a Completion with room for many outcomes.
 type answers chan outcome
 
-func (a answers) Complete(r *steps.Receipt, err error) {
+func (a answers) Complete(r *steps.Receipt, err error) steps.Flusher {
 	own := *r
 	own.Uploads = slices.Clone(r.Uploads)
 	for i := range own.Uploads {
 		own.Uploads[i].Faults = slices.Clone(own.Uploads[i].Faults)
 	}
 	a <- outcome{own, err}
+	return nil
 }
 
 // envelope is a single upload of a device over MQTT.

@@ -81,6 +81,7 @@ func (p *Pipeline) Submit(ctx context.Context, env *Envelope, done Completion) e
 	defer s.free()
 	s.begin(env)
 	s.take(env)
+	env.Allowance.Spend(units(len(env.Body), len(s.commit.Receipt.Uploads), len(s.commit.Quarantine)), env.ReceivedAt)
 	return s.send(ctx, done)
 }
 
@@ -258,11 +259,11 @@ type waiting struct {
 }
 
 // Complete counts the outcome and passes it on.
-func (w *waiting) Complete(r *steps.Receipt, err error) {
+func (w *waiting) Complete(r *steps.Receipt, err error) steps.Flusher {
 	w.metrics.count(w.transport, w.samples, r, err)
 	done := w.done
 	w.free()
-	done.Complete(r, err)
+	return done.Complete(r, err)
 }
 
 func (w *waiting) free() {

@@ -69,11 +69,12 @@ type outcome struct {
 }
 
 // Complete implements Completion.
-func (w waiter) Complete(r *steps.Receipt, err error) {
+func (w waiter) Complete(r *steps.Receipt, err error) steps.Flusher {
 	own := *r
 	own.Uploads = append([]steps.UploadReceipt(nil), r.Uploads...)
 	for i := range own.Uploads {
 		own.Uploads[i].Faults = append([]steps.Fault(nil), own.Uploads[i].Faults...)
 	}
 	w <- outcome{&own, err}
+	return nil
 }

@@ -25,7 +25,7 @@ func (nop) Append(_ context.Context, c *steps.Commit, done steps.Completion) err
 // ignore is a Completion that does nothing.
 type ignore struct{}
 
-func (ignore) Complete(*steps.Receipt, error) {}
+func (ignore) Complete(*steps.Receipt, error) steps.Flusher { return nil }
 
 // quarterHour is what a pedometer sends for its last fifteen minutes.
 func quarterHour(seq uint64) *steps.Upload {
@@ -89,11 +89,12 @@ type wait struct {
 	failed *atomic.Int64
 }
 
-func (w wait) Complete(_ *steps.Receipt, err error) {
+func (w wait) Complete(_ *steps.Receipt, err error) steps.Flusher {
 	if err != nil {
 		w.failed.Add(1)
 	}
 	w.wg.Done()
+	return nil
 }
 
 // BenchmarkSubmitDurable waits for every acknowledgement on a goroutine a device.

@@ -75,3 +75,33 @@ func BenchmarkEngine(b *testing.B) {
 	}
 	b.ReportMetric(backlog*float64(b.N)/b.Elapsed().Seconds(), "days/s")
 }
+
+// BenchmarkStep folds days one after the other, as many people's as there are iterations.
+func BenchmarkStep(b *testing.B) {
+	for _, name := range append(Presets(), "full.yaml") {
+		b.Run(name, func(b *testing.B) {
+			book := mustRules(b, name)
+			first := mustDay(b, "2026-05-01")
+			minutes := make(minuteCounts, maxMinutes)
+			for i := range minutes {
+				minutes[i] = uint32(i * 7919 % 130)
+			}
+			p := Person{
+				Born: first - 25_000, BornKnown: true, Enrolled: []steps.DayRange{{From: first}}, Resident: []steps.DayRange{{From: first}},
+				Baseline: PersonalBaseline{Known: true, Steps: 5000, From: first},
+			}
+			st := book.Begin()
+			f := Facts{Minutes: minutes}
+			b.ReportAllocs()
+			for i := 0; b.Loop(); i++ {
+				if i%200 == 0 {
+					st = book.Begin()
+				}
+				f.Day, f.Steps, f.Sent = first+steps.Day(i%200), uint64(i*7919%20011), i%2 == 0
+				if _, err := book.Step(&st, &f, &p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,18 +1,31 @@
-// Package points turns a day's steps into points. It has two halves:
+// Package points turns what people do into points. It has two halves:
 //
 //   - A rule book ([RuleBook]) is versioned data read from YAML: rule sets with the first day each
-//     applies to. [RuleSet.Score] is a pure function of steps and age that returns the points
-//     together with the band, tier and cap that produced them, so that an award can be explained.
-//   - The [Engine] walks the days whose steps changed, scores them and stores the awards.
+//     applies to, point periods, holidays. Scoring is a pure fold over one participant's consecutive
+//     days: [RuleBook.Begin], and then [RuleBook.Step] with the [Facts] of each day and the [Person].
+//     [RuleBook.Explain] does the same and returns a line for each rule that earned: points before
+//     and after caps, the cap that cut them, the tier, the figure. [RuleBook.Window] says which days
+//     late data can change.
+//   - The [Engine] walks the days whose steps changed, scores them and stores the awards. For now it
+//     scores a day by itself ([RuleSet.Score]).
+//
+// Where to look: parse*.go and check.go read a rule book; score.go is the fold, state.go what it
+// keeps; tiers.go, walking.go, goals.go, streaks.go, sending.go and activities.go are the kinds of
+// rules, caps.go cuts what they give, conditions.go is their `when`; eligibility.go and periods.go say
+// which days count. docs/rules.md is the language as a ward's clerk reads it.
 //
 // Invariants:
-//   - The same steps, age and rule set give the same score, whenever and in whatever order days are
-//     scored. Nothing here looks at a clock except to wait before a retry.
-//   - More steps never earn fewer points unless the rule set says allow_decreasing, and a day never
-//     earns more than its daily cap.
-//   - Every age, the unknown one included, falls into exactly one band of every rule set.
+//   - The same facts, person and rules give the same scores, whenever they are computed, however the
+//     facts were assembled, and wherever a fold was interrupted and went on from a copy of its State.
+//     Days without facts may be left out. Nothing here looks at a clock except to wait before a retry.
+//   - A day's points are the sum of its lines. No cap is ever exceeded.
+//   - Within a rule set without conditions, more steps never earn less in total unless it says
+//     allow_decreasing: a day that comes late joins streaks and never takes one away. (What a rate
+//     carries over a birthday that changes the rate is the exception.)
+//   - Every age, or every cohort, the unknown one included, falls into exactly one band of a table.
 //   - A rule book that contains a mistake is refused as a whole and every mistake is named; no rule
-//     is guessed.
+//     is guessed. What only looks wrong is listed by [CheckRules].
+//   - A condition or a day's minutes that fail are an error that names rule and day, never 0 points.
 //   - An award is computed from one DirtyDay and carries its mark, so a change that comes while the
 //     day is being scored leaves the day dirty and it is scored again.
 //   - A day that no rule set covers is awarded 0 points under the rule set "".
@@ -20,6 +33,8 @@
 // Caveats:
 //   - Any change of the rule book's meaning rescores every stored day, those included that the
 //     change does not touch.
+//   - Counts and caps go on from one rule set to the next for rules of the same name that count the
+//     same; others begin anew.
 //   - Ages are read when a day is scored. Whoever corrects a date of birth marks that person's days
 //     dirty.
 //   - A RuleBook and its RuleSets are shared and must not be modified.

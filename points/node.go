@@ -20,20 +20,49 @@ const (
 	maxSteps      = 1_000_000_000
 	maxPoints     = 1_000_000_000
 	maxAge        = 150
+	maxMinutes    = 1440 // minutes of a day
+	maxCadence    = 300  // steps a minute; more is rejected as implausible
 )
 
-// mistake is one thing that is wrong in a rules file.
-type mistake struct {
-	line  int
-	field string // such as "rule_sets[0].bands[1].ages"; "" for the file as a whole
-	text  string // what is wrong and how to mend it
+// Severity tells what is wrong in a rules file from what only looks wrong.
+type Severity uint8
+
+const (
+	SeverityError   Severity = 1 // the file is refused
+	SeverityWarning Severity = 2 // the file is accepted; somebody should look at it
+)
+
+func (s Severity) String() string {
+	switch s {
+	case SeverityError:
+		return "error"
+	case SeverityWarning:
+		return "warning"
+	}
+	return fmt.Sprintf("severity %d", uint8(s))
 }
 
-func (m mistake) Error() string {
-	if m.field == "" {
-		return fmt.Sprintf("line %d: %s", m.line, m.text)
+// MarshalText writes "error" or "warning".
+func (s Severity) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Finding is one thing that is or looks wrong in a rules file.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Line     int      `json:"line,omitzero"` // 0 for the file as a whole
+	Field    string   `json:"field"`         // such as "rule_sets[0].bands[1].ages"; "" for the file as a whole
+	Text     string   `json:"text"`          // what is wrong and how to mend it
+}
+
+// Error returns line, field and text, without the severity.
+func (f Finding) Error() string {
+	text := f.Text
+	if f.Field != "" {
+		text = f.Field + ": " + text
 	}
-	return fmt.Sprintf("line %d: %s: %s", m.line, m.field, m.text)
+	if f.Line > 0 {
+		text = fmt.Sprintf("line %d: %s", f.Line, text)
+	}
+	return text
 }
 
 // node is a YAML node, resolved if it was an alias, and the name of its place in the file.
@@ -53,28 +82,48 @@ type value[V any] struct {
 
 // reader reads YAML nodes and collects what is wrong with them.
 type reader struct {
-	mistakes []mistake
+	mistakes []Finding
 	unlisted int // mistakes beyond maxMistakes
+	doubts   []Finding
 	visited  int
 }
 
+// mistake notes what makes the file unusable.
 func (r *reader) mistake(line int, field, format string, args ...any) {
 	if len(r.mistakes) == maxMistakes {
 		r.unlisted++
 		return
 	}
-	r.mistakes = append(r.mistakes, mistake{line, field, fmt.Sprintf(format, args...)})
+	r.mistakes = append(r.mistakes, Finding{SeverityError, line, field, fmt.Sprintf(format, args...)})
 }
 
-// err joins the mistakes by rising line, or returns nil if there is none.
-func (r *reader) err() error {
-	slices.SortStableFunc(r.mistakes, func(a, b mistake) int { return a.line - b.line })
-	errs := make([]error, 0, len(r.mistakes)+1)
-	for _, m := range r.mistakes {
-		errs = append(errs, m)
+// doubt notes what can be meant but hardly is. Doubts beyond maxMistakes are left out.
+func (r *reader) doubt(line int, field, format string, args ...any) {
+	if len(r.doubts) < maxMistakes {
+		r.doubts = append(r.doubts, Finding{SeverityWarning, line, field, fmt.Sprintf(format, args...)})
 	}
+}
+
+// listed returns findings by rising line, and as the last how many mistakes are not listed.
+func (r *reader) listed(found ...Finding) []Finding {
+	out := slices.Clone(found)
+	slices.SortStableFunc(out, func(a, b Finding) int { return a.Line - b.Line })
 	if r.unlisted > 0 {
-		errs = append(errs, fmt.Errorf("and %d more mistakes; correct these first", r.unlisted))
+		out = append(out, Finding{SeverityError, 0, "", fmt.Sprintf("and %d more mistakes; correct these first", r.unlisted)})
+	}
+	return out
+}
+
+// findings returns mistakes and doubts.
+func (r *reader) findings() []Finding {
+	return r.listed(append(slices.Clone(r.mistakes), r.doubts...)...)
+}
+
+// err joins the mistakes, or returns nil if there is none.
+func (r *reader) err() error {
+	var errs []error
+	for _, m := range r.listed(r.mistakes...) {
+		errs = append(errs, m)
 	}
 	return errors.Join(errs...)
 }
@@ -209,15 +258,52 @@ func (r *reader) day(n node) value[steps.Day] {
 // name reads a name of 1 to 64 lower-case letters, digits and '-' that starts with a letter. A
 // rule set's ID, which is stored with every award, begins with it.
 func (r *reader) name(n node) value[string] {
+	return r.named(n, "0123456789-", "letters a-z, digits and '-'")
+}
+
+// label reads the name of an activity or a cohort, which may have '_' too.
+func (r *reader) label(n node) value[string] {
+	return r.named(n, "0123456789-_", "letters a-z, digits, '-' and '_'")
+}
+
+func (r *reader) named(n node, more, alphabet string) value[string] {
 	out := value[string]{line: n.Line, field: n.field}
-	const letters, more = "abcdefghijklmnopqrstuvwxyz", "0123456789-"
+	const letters = "abcdefghijklmnopqrstuvwxyz"
 	if n.Kind != yaml.ScalarNode || n.Tag != "!!str" || len(n.Value) > 64 || n.Value == "" ||
 		strings.Trim(n.Value, letters+more) != "" || !strings.Contains(letters, n.Value[:1]) {
-		r.mistake(n.Line, n.field,
-			"is %s; write a name of up to 64 letters a-z, digits and '-', a letter first", describe(n.Node))
+		r.mistake(n.Line, n.field, "is %s; write a name of up to 64 %s, a letter first", describe(n.Node), alphabet)
 		return out
 	}
 	out.v, out.ok = n.Value, true
+	return out
+}
+
+// word reads one of a few words.
+func (r *reader) word(n node, words ...string) value[string] {
+	out := value[string]{line: n.Line, field: n.field}
+	if n.Kind != yaml.ScalarNode || !slices.Contains(words, n.Value) {
+		r.mistake(n.Line, n.field, "is %s; write one of %s", describe(n.Node), strings.Join(words, ", "))
+		return out
+	}
+	out.v, out.ok = n.Value, true
+	return out
+}
+
+// labels reads a list of labels without repetition, sorted.
+func (r *reader) labels(n node) []string {
+	seen := map[string]bool{}
+	var out []string
+	for _, n := range r.list(n) {
+		switch v := r.label(n); {
+		case !v.ok:
+		case seen[v.v]:
+			r.mistake(v.line, v.field, "%s is listed twice; remove one", v.v)
+		default:
+			seen[v.v] = true
+			out = append(out, v.v)
+		}
+	}
+	slices.Sort(out)
 	return out
 }
 
@@ -236,6 +322,9 @@ func describe(n *yaml.Node) string {
 		return fmt.Sprintf("%.40q", n.Value)
 	}
 }
+
+// lastKey returns the last part of a field name.
+func lastKey(field string) string { return field[strings.LastIndexByte(field, '.')+1:] }
 
 func join(field, key string) string {
 	if field == "" {

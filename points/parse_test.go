@@ -31,7 +31,16 @@ func TestParseRulesBounds(t *testing.T) {
 		fmt.Fprintf(&laughs, "          - {steps: %d, points: 1}\n", i+1)
 	}
 	laughs.WriteString(strings.Repeat("      - *band\n", 5000))
+	// More conditions than are tried at length, each of which holds always.
+	conditions := "programme: a\nrule_sets:\n"
+	for i := range 300 {
+		conditions += "  - effective: " + steps.Day(20_000+i).String() + "\n    rules:\n"
+		for j := range 20 {
+			conditions += fmt.Sprintf("      - {name: r%d, when: age > -2, sending: {points: 1}}\n", j)
+		}
+	}
 	tests := []struct{ name, in, want string }{
+		{"conditions", conditions, ""},
 		{"no bytes", "", "the file is empty; give programme and rule_sets"},
 		{"largest file", minimal + "#" + strings.Repeat("x", maxRulesBytes-len(minimal)-1), ""},
 		{"too large", minimal + "#" + strings.Repeat("x", maxRulesBytes-len(minimal)), "more than 1048576 bytes"},
@@ -135,7 +144,7 @@ func TestFingerprintChanges(t *testing.T) {
 }
 
 func FuzzParseRules(f *testing.F) {
-	for _, pattern := range []string{"presets/*.yaml", golden + "/*.yaml", golden + "/refused/*.yaml"} {
+	for _, pattern := range []string{"presets/*.yaml", golden + "/*.yaml", golden + "/refused/*.yaml", golden + "/doubtful/*.yaml"} {
 		files, err := filepath.Glob(pattern)
 		if err != nil || len(files) == 0 {
 			f.Fatalf("%s matches nothing (%v)", pattern, err)
@@ -161,7 +170,35 @@ func FuzzParseRules(f *testing.F) {
 			t.Fatalf("read again: %v", err)
 		}
 		checkBook(t, book)
+		foldSome(t, book)
 	})
+}
+
+// foldSome folds a few busy days and sees to it that nothing overflows or depends on asking for lines.
+func foldSome(t *testing.T, book *RuleBook) {
+	born := book.sets[0].Effective - 70*365
+	p := &Person{
+		Born: born, BornKnown: true, Resident: []steps.DayRange{{From: born}}, Enrolled: []steps.DayRange{{From: born}},
+		Baseline: PersonalBaseline{Known: true, Steps: 4000, From: born},
+	}
+	st, plain := book.Begin(), book.Begin()
+	minutes := slices.Repeat(minuteCounts{120}, 40)
+	for i := range steps.Day(40) {
+		day := book.sets[len(book.sets)-1].Effective + i - 3
+		f := &Facts{Day: day, Steps: 1 << (2 * i), Minutes: minutes, Sent: true, NextSent: day}
+		for _, kind := range book.sets[0].Activities() {
+			f.Activities = append(f.Activities, Activity{kind, 1 << i})
+		}
+		score, err := book.Explain(&st, f, p)
+		short, err2 := book.Step(&plain, f, p)
+		if (err == nil) != (err2 == nil) || short.Points != score.Points || st != plain || score.Points < 0 {
+			t.Fatalf("%s: %+v (%v), without lines %+v (%v)", day, score, err, short, err2)
+		}
+		if from, until := book.Window(day, p); from > day || until < day {
+			t.Fatalf("the window of %s is %s to %s", day, from, until)
+		}
+		book.Deadlines(day)
+	}
 }
 
 // checkBook verifies what every accepted book promises. Its t is a *testing.T or a *rapid.T.
@@ -178,37 +215,57 @@ func checkBook(t interface {
 		if on, ok := book.On(s.Effective); !ok || on != s {
 			t.Fatalf("%s is not in force on its first day", s.ID())
 		}
-		for age := UnknownAge; age <= maxAge+1; age++ {
-			fits := 0
-			for _, b := range s.Bands {
-				if age >= 0 && b.From <= age && age <= b.To || age < 0 && b.Default {
-					fits++
-				}
-			}
-			if fits != 1 {
-				t.Fatalf("%s: %d bands fit age %d", s.ID(), fits, age)
+		if len(s.Rules) == 0 || len(s.Rules) > maxRules || len(s.slots) > maxSlots {
+			t.Fatalf("%s has %d rules and %d counters", s.ID(), len(s.Rules), len(s.slots))
+		}
+		for j := range s.Rules {
+			r := &s.Rules[j]
+			if r.Kind <= KindPersonalGoal {
+				checkTable(t, s.ID()+" "+r.Name, &r.Table, s.AllowDecreasing)
+			} else if r.Points < 1 {
+				t.Fatalf("%s %s earns nothing", s.ID(), r.Name)
 			}
 		}
-		for _, b := range s.Bands {
-			var probes []uint64
-			for j, tier := range b.Tiers {
-				probes = append(probes, tier.Steps-1, tier.Steps, tier.Steps+1)
-				if at := s.Score(tier.Steps, b.From); at.Tier != j {
-					t.Fatalf("%s: tier %d is not reached with its %d steps", s.ID(), j, tier.Steps)
+	}
+}
+
+func checkTable(t interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}, name string, table *Table, falling bool) {
+	t.Helper()
+	for age := UnknownAge; age <= maxAge+1 && !table.Cohorts; age++ {
+		fits := 0
+		for _, b := range table.Bands {
+			if age >= 0 && b.From <= age && age <= b.To || age < 0 && b.Default {
+				fits++
+			}
+		}
+		if fits != 1 {
+			t.Fatalf("%s: %d bands fit age %d", name, fits, age)
+		}
+	}
+	if band := table.ofCohort("nobody-has-this"); table.Cohorts && band < 0 {
+		t.Fatalf("%s: no band for other cohorts", name)
+	}
+	for _, b := range table.Bands {
+		if (len(b.Tiers) == 0) == (b.Rate.Per == 0) {
+			t.Fatalf("%s: band %+v needs tiers or a rate", name, b)
+		}
+		var before steps.Points
+		for j, tier := range b.Tiers {
+			if at, points := b.reach(tier.At); at != j || points != tier.Points {
+				t.Fatalf("%s: tier %d is not reached with its %d", name, j, tier.At)
+			}
+			if tier.At > 0 {
+				if at, _ := b.reach(tier.At - 1); at != j-1 {
+					t.Fatalf("%s: tier %d is reached with %d", name, at, tier.At-1)
 				}
 			}
-			slices.Sort(probes)
-			var before steps.Points
-			for _, count := range probes {
-				got := s.Score(count, b.From)
-				if s.DailyCap > 0 && got.Points > s.DailyCap {
-					t.Fatalf("%s: %d steps earn %d, above the cap", s.ID(), count, got.Points)
-				}
-				if got.Points < before && !s.AllowDecreasing {
-					t.Fatalf("%s: %d steps earn %d, fewer earned %d", s.ID(), count, got.Points, before)
-				}
-				before = got.Points
+			if tier.Points < before && !falling {
+				t.Fatalf("%s: tier %d earns %d, the one before %d", name, j, tier.Points, before)
 			}
+			before = tier.Points
 		}
 	}
 }

@@ -1,78 +1,218 @@
 package points
 
 import (
-	"time"
-
 	"ayumi/steps"
 )
 
-// UnknownAge stands for the age of a participant whose date of birth is not known.
-const UnknownAge = -1
-
-// Score is what a day earned and why.
-type Score struct {
-	Points  steps.Points
-	Band    int    // index into RuleSet.Bands; -1 if the rule set has none
-	Tier    int    // index into Band.Tiers of the tier reached; -1 if none was
-	Capped  bool   // the tier gives more than DailyCap, and Points is the cap
-	Counted uint64 // the steps that counted: all of them, or MaxCountedSteps
+// DayScore is what a day earned and why. Points is the sum of the lines' Points.
+type DayScore struct {
+	Day      steps.Day    `json:"day"`
+	RuleSet  string       `json:"rule_set"` // ID of the rule set in force, "" if none was
+	Points   steps.Points `json:"points"`
+	Excluded Exclusion    `json:"excluded,omitzero"` // why the day, or its steps, could earn nothing
+	Counted  uint64       `json:"counted_steps"`     // the steps that counted
+	Lines    []Line       `json:"lines,omitempty"`   // nil unless they were asked for; by rising Rule
 }
 
-// Score returns what a day of that many steps earns at that age; a negative age is unknown and
-// takes the default band. It reads nothing but its arguments and s, and allocates nothing.
-func (s *RuleSet) Score(steps uint64, age int) Score {
-	score := Score{Band: s.band(age), Tier: -1, Counted: steps}
-	if s.MaxCountedSteps > 0 {
-		score.Counted = min(steps, s.MaxCountedSteps)
-	}
-	if score.Band < 0 {
-		return score
-	}
-	tiers := s.Bands[score.Band].Tiers
-	for i := len(tiers) - 1; i >= 0; i-- {
-		if tiers[i].Steps <= score.Counted {
-			score.Tier, score.Points = i, tiers[i].Points
-			break
-		}
-	}
-	if s.DailyCap > 0 && score.Points > s.DailyCap {
-		score.Points, score.Capped = s.DailyCap, true
-	}
-	return score
+// Line is what one rule gave for one day, or would have but for caps.
+type Line struct {
+	Rule      int          `json:"rule"` // index into RuleSet.Rules
+	Kind      Kind         `json:"kind"`
+	Name      string       `json:"name"`
+	Points    steps.Points `json:"points"`
+	Before    steps.Points `json:"before_caps"`
+	Cap       Cap          `json:"cap,omitzero"` // the cap that cut it, if Points is less than Before
+	Band      int          `json:"band"`         // index into Table.Bands; -1 where there is no table
+	Tier      int          `json:"tier"`         // index into Band.Tiers; -1 where there are no tiers
+	Threshold uint64       `json:"threshold"`    // what Figure had to reach; of a rate, what earns once
+	Figure    uint64       `json:"figure"`       // what it was computed from
+	Unit      Unit         `json:"unit"`         // of Figure and Threshold
 }
 
-func (s *RuleSet) band(age int) int {
-	for i := range s.Bands {
-		b := &s.Bands[i]
-		if age < 0 && b.Default || age >= 0 && b.From <= age && age <= b.To {
-			return i
-		}
-	}
-	return -1
+// Unit says what a figure counts. The numbers are stored with explanations and never change.
+type Unit uint8
+
+const (
+	UnitSteps   Unit = 1
+	UnitMinutes Unit = 2
+	UnitDays    Unit = 3
+	UnitTimes   Unit = 4
+)
+
+// String returns the unit's name.
+func (u Unit) String() string {
+	return [...]string{"", "steps", "minutes", "days", "times"}[min(u, UnitTimes)]
 }
 
-// Age returns the age in full years on a day by the calendar birthday, as municipal tables use it,
-// and UnknownAge for a day before birth.
+// MarshalText writes the unit's name.
+func (u Unit) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
+
+// Step folds the next day into the state and returns its score without lines. Days must rise; the
+// days left out between are days without steps, sendings or activities, and cost nothing. It
+// allocates nothing unless a rule of the day has a condition or something fails.
 //
-// In law (年齢計算ニ関スル法律, Act No. 50 of 1902, with Civil Code art. 143) a year of age is
-// attained at the end of the day before the birthday. Counted in whole days that is the birthday
-// itself, which is what Age returns. A person born on 29 February attains it at the end of
-// 28 February, so in common years the first day of the new age is 1 March.
-func Age(born, on steps.Day) int {
-	if on < born {
-		return UnknownAge
-	}
-	by, bm, bd := born.Date()
-	y, m, d := on.Date()
-	age := y - by
-	if before(m, d, bm, bd) {
-		age--
-	}
-	return age
+// When a day's minutes cannot be read, or a condition cannot be evaluated, it fails with an error
+// that names rule and day (the kind of the cause, or Invalid) and leaves the state as it was.
+func (b *RuleBook) Step(st *State, f *Facts, p *Person) (DayScore, error) {
+	return b.step(st, f, p, nil)
 }
 
-// before reports whether the date m/d comes earlier in the year than n/e. 1 March does not come
-// before 29 February, 28 February does.
-func before(m time.Month, d int, n time.Month, e int) bool {
-	return m < n || m == n && d < e
+// Explain does what Step does and returns the lines too.
+func (b *RuleBook) Explain(st *State, f *Facts, p *Person) (DayScore, error) {
+	return b.step(st, f, p, make([]Line, 0, 8))
+}
+
+// NeedsMinutes reports whether the rules in force on day may ask for a day's minutes.
+func (b *RuleBook) NeedsMinutes(day steps.Day) bool {
+	set, ok := b.On(day)
+	if !ok {
+		return false
+	}
+	for i := range set.Rules {
+		r := &set.Rules[i]
+		if r.Kind == KindActiveMinutes || r.Kind == KindSustainedWalking || r.When != nil && r.When.minutes {
+			return true
+		}
+	}
+	return false
+}
+
+// eval is the scoring of one day.
+type eval struct {
+	book   *RuleBook
+	set    *RuleSet
+	st     State // becomes the caller's when the day is done
+	facts  *Facts
+	person *Person
+	passed int // days since the one before
+
+	steps   uint64          // that may earn: 0 on a day that no sending covers
+	counted uint64          // of them, up to MaxCountedSteps
+	age     int             // valid if aged
+	aged    bool            // age was looked up
+	minutes []uint32        // valid if read
+	read    bool            // minutes were read
+	capped  steps.Points    // granted today under the rule set's caps
+	reached [maxRules]int32 // by rule, 1 more than the index of the tier reached today
+	score   DayScore
+}
+
+// earned is what a rule gives before caps.
+type earned struct {
+	points            steps.Points
+	band, tier        int
+	threshold, figure uint64
+	unit              Unit
+}
+
+func (b *RuleBook) step(st *State, f *Facts, p *Person, lines []Line) (DayScore, error) {
+	if f.Day <= st.last {
+		return DayScore{}, steps.Errorf("score day", steps.Internal,
+			"%s comes after %s; fold days in rising order", f.Day, st.last)
+	}
+	e := eval{book: b, st: *st, facts: f, person: p}
+	e.score = DayScore{Day: f.Day, Lines: lines}
+	e.passed = b.advance(&e.st, f.Day)
+	if e.st.set >= 0 {
+		e.set = &b.sets[e.st.set]
+		e.score.RuleSet = e.set.id
+	}
+	e.score.Excluded = e.exclusion()
+	if err := e.rules(); err != nil {
+		return DayScore{}, err
+	}
+	*st = e.st
+	return e.score, nil
+}
+
+// rules lets each rule earn, in their order.
+func (e *eval) rules() error {
+	if e.set == nil {
+		return nil
+	}
+	if e.score.Excluded == 0 {
+		e.steps = e.facts.Steps
+		e.counted = e.steps
+		if most := e.set.MaxCountedSteps; most > 0 {
+			e.counted = min(e.counted, most)
+		}
+		e.score.Counted = e.counted
+	}
+	for i := range e.set.Rules {
+		r := &e.set.Rules[i]
+		holds, err := false, error(nil)
+		if !e.score.Excluded.whole() {
+			holds, err = e.holds(r)
+		}
+		if err != nil {
+			return err
+		}
+		if !holds {
+			e.passOver(r)
+			continue
+		}
+		got, err := e.earn(i, r)
+		if err != nil {
+			return err
+		}
+		if got.points > 0 {
+			e.enter(i, r, &got)
+		}
+	}
+	return nil
+}
+
+// enter grants what a rule earned and writes its line.
+func (e *eval) enter(i int, r *Rule, got *earned) {
+	granted, cut := e.grant(r, got.points)
+	e.score.Points += granted
+	if e.score.Lines == nil {
+		return
+	}
+	e.score.Lines = append(e.score.Lines, Line{
+		Rule: i, Kind: r.Kind, Name: r.Name, Points: granted, Before: got.points, Cap: cut,
+		Band: got.band, Tier: got.tier, Threshold: got.threshold, Figure: got.figure, Unit: got.unit,
+	})
+}
+
+// earn returns what a rule gives for the day before caps.
+func (e *eval) earn(i int, r *Rule) (got earned, err error) {
+	got = earned{band: -1, tier: -1}
+	switch r.Kind {
+	case KindSteps:
+		e.table(r, &got, e.counted, UnitSteps)
+	case KindActiveMinutes, KindSustainedWalking:
+		err = e.walking(r, &got)
+	case KindPersonalGoal:
+		e.personalGoal(r, &got)
+	case KindStreak:
+		e.streak(r, &got)
+	case KindGoalDays:
+		e.goalDays(r, &got)
+	case KindSending:
+		e.sending(r, &got)
+	case KindActivity:
+		e.activity(r, &got)
+	}
+	e.reached[i] = int32(got.tier + 1)
+	return got, err
+}
+
+// passOver keeps the counts of a rule that does not take part today: the day is one that does not
+// reach a goal.
+func (e *eval) passOver(r *Rule) {
+	switch r.Kind {
+	case KindStreak:
+		e.streakDay(r, false)
+	case KindGoalDays:
+		e.goalDay(r, false)
+	}
+}
+
+// ageToday returns the person's age, computed once a day and only if a rule asks.
+func (e *eval) ageToday() int {
+	if !e.aged {
+		e.age, e.aged = e.person.Age(e.facts.Day), true
+	}
+	return e.age
 }

@@ -123,9 +123,14 @@ func NewQuarantineID(device DeviceID, raw []byte) QuarantineID {
 type Completion interface {
 	// Complete is called exactly once, from the store's committer: it must not block and must not
 	// keep r. With err == nil the payload is on disk, stored or quarantined, and may be
-	// acknowledged; otherwise it may not be.
-	Complete(r *Receipt, err error)
+	// acknowledged; otherwise it may not be. An acknowledgement that waits for others to go with
+	// it is returned, and flushed soon; nil is none.
+	Complete(r *Receipt, err error) Flusher
 }
+
+// Flusher holds what completions have left to be sent. Flush sends it, without blocking; whoever
+// called Complete calls it after the completions that follow at once.
+type Flusher interface{ Flush() }
 
 // Commit is all that one payload adds to the store. It becomes durable as a whole or not at all.
 type Commit struct {

@@ -50,55 +50,18 @@ func (s *Store) recentDirty(limit int) (recent, stored []steps.DirtyDay) {
 // awardBytes is about what an award adds to a transaction.
 const awardBytes = 160
 
-// PutAwards stores awards durably and clears the days that did not change since.
-func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
-	for len(awards) > 0 { // each part is atomic, and repeating one is harmless
-		n := min(len(awards), pieceKeys)
-		part := awards[:n]
-		awards = awards[n:]
-		err := s.change(ctx, n*awardBytes,
-			func(txn *badger.Txn) error { return s.writeAwards(txn, part) },
-			func() { s.clearDirty(part) })
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (s *Store) writeAwards(txn *badger.Txn, awards []steps.Award) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	cleared := 0
-	for i := range awards {
-		a := &awards[i]
-		if err := s.setSealed(txn, dayKey(prefixAward, a.ParticipantDay), appendAward(nil, a)); err != nil {
-			return steps.E("store awards", steps.Internal, err)
-		}
-		d, ok := s.dirty[a.ParticipantDay]
-		if !ok || d.mark != a.Mark {
-			continue
-		}
-		cleared++
-		if d.persisted {
-			d.persisted = false // whatever makes it dirty again has to say so again
-			s.dirty[a.ParticipantDay] = d
-			if err := txn.Delete(dayKey(prefixDirty, a.ParticipantDay)); err != nil {
-				return steps.E("store awards", steps.Internal, err)
-			}
-		}
-	}
-	if s.rescoring && cleared == len(s.dirty) {
-		return txn.Delete(metaKey(metaRescore))
-	}
-	return nil
-}
-
 // clearDirty forgets the days that were scored at their current mark. The caller holds mu.
 func (s *Store) clearDirty(awards []steps.Award) {
 	for i := range awards {
-		if d, ok := s.dirty[awards[i].ParticipantDay]; ok && d.mark == awards[i].Mark {
-			delete(s.dirty, awards[i].ParticipantDay)
+		a := &awards[i]
+		d, ok := s.dirty[a.ParticipantDay]
+		switch {
+		case !ok:
+		case d.mark == a.Mark:
+			delete(s.dirty, a.ParticipantDay)
+		case d.since <= a.Mark:
+			d.since = a.Mark + 1
+			s.dirty[a.ParticipantDay] = d
 		}
 	}
 	if len(s.dirty) == 0 {
@@ -191,10 +154,15 @@ func (s *Store) RescoreParticipant(ctx context.Context, p steps.ParticipantID) e
 	}
 	return s.change(ctx, len(days)*awardBytes, write, func() {
 		for _, pd := range days {
-			s.markDirty(pd)
-			d := s.dirty[pd]
-			d.persisted = true
-			s.dirty[pd] = d
+			s.markDirtyOnDisk(pd)
 		}
 	})
+}
+
+// markDirtyOnDisk marks a day whose key of the dirty table has become durable. The caller holds mu.
+func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay) {
+	s.markDirty(pd)
+	d := s.dirty[pd]
+	d.persisted = true
+	s.dirty[pd] = d
 }

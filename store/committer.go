@@ -37,7 +37,7 @@ func (s *Store) Run(ctx context.Context) error {
 			before = nil
 			continue
 		}
-		if g == nil && s.checkpoint == nil {
+		if g == nil && (s.checkpoint == nil || s.short.Load()) {
 			if s.drained() {
 				return s.finish()
 			}
@@ -51,6 +51,7 @@ func (s *Store) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		s.full.Store(s.diskFull())
 		commit, err := s.beginCommit(g)
 		if err != nil {
 			return s.fail(err, before, g)
@@ -129,7 +130,7 @@ func (s *Store) fill(txn *badger.Txn, g *group, c *commit) error {
 		}
 		c.txn = changes
 	}
-	if s.checkpoint != nil {
+	if s.checkpoint != nil && !s.short.Load() {
 		c.txn = true
 		if err := s.writePiece(txn); err != nil {
 			return err
@@ -179,6 +180,11 @@ func (s *Store) endCommit(g *group, c *commit) error {
 			return err
 		}
 	}
+	if c.txn && !s.full.Load() {
+		if err := s.logs.extend(); err != nil {
+			return err
+		}
+	}
 	if err := errors.Join(s.watermark.sync(now), s.endPiece()); err != nil {
 		return err
 	}
@@ -191,6 +197,7 @@ func (s *Store) endCommit(g *group, c *commit) error {
 // writeGroup puts a group's changes into txn, numbers its journal record, and reports whether there
 // were changes.
 func (s *Store) writeGroup(txn *badger.Txn, g *group) (changes bool, err error) {
+	s.refuse(g)
 	s.locate(g)
 	dropped, payloads := false, 0
 	for i := range g.entries {
@@ -199,7 +206,9 @@ func (s *Store) writeGroup(txn *badger.Txn, g *group) (changes bool, err error) 
 		case e.err != nil:
 		case e.change != nil:
 			changes = true
-			e.err = e.change.write(txn)
+			if e.err = e.change.write(txn); errors.As(e.err, new(*tornError)) {
+				return changes, e.err
+			}
 		case e.rare != nil:
 			changes = true
 			e.err = s.writeRare(txn, e)
@@ -263,25 +272,40 @@ func (s *Store) fail(err error, groups ...*group) error {
 			continue
 		}
 		for i := range g.entries {
-			g.entries[i].report(new(steps.Receipt), refused)
+			s.report(&g.entries[i], new(steps.Receipt), refused)
 		}
 	}
+	s.flush()
 	return err
 }
 
 // report tells a submitter the outcome.
-func (e *entry) report(r *steps.Receipt, err error) {
+func (s *Store) report(e *entry, r *steps.Receipt, err error) {
 	if e.change != nil {
 		e.change.done <- err
 		return
 	}
-	e.done.Complete(r, err)
+	if f := e.done.Complete(r, err); f != nil {
+		s.flushers = append(s.flushers, f)
+	}
+}
+
+// flush sends the acknowledgements that completions have left.
+func (s *Store) flush() {
+	for i, f := range s.flushers {
+		f.Flush()
+		s.flushers[i] = nil
+	}
+	s.flushers = s.flushers[:0]
 }
 
 // finish runs after the last group: it writes the head out so that the next start replays little.
 func (s *Store) finish() error {
 	deadline := s.cfg.Clock().Add(s.cfg.StopWithin)
 	for s.beginCheckpoint(); s.checkpoint != nil && s.cfg.Clock().Before(deadline); {
+		if s.full.Store(s.diskFull()); s.short.Load() {
+			break
+		}
 		c, err := s.beginCommit(nil)
 		if err == nil {
 			err = s.endCommit(nil, c)

@@ -31,10 +31,13 @@ type Config struct {
 	// it the device's bad payloads are not acknowledged.
 	QuarantinePerDevice int
 	// MinFreeBytes is the free disk space below which uploads are refused: a full disk would
-	// end the process (Badger maps its files). 15 % of the disk is enough where that is less.
+	// end the process (Badger maps its files). 15 % of the disk is enough where that is less, but
+	// never less than what the store itself may still write, which follows from the other sizes.
 	MinFreeBytes uint64
-	// MemTableBytes is Badger's memtable size. Never lower it for an existing store.
+	// MemTableBytes is the size of Badger's memtables, of which MemTables wait to be written out
+	// while one is filled.
 	MemTableBytes int64
+	MemTables     int
 	// AcceptLoss opens a store whose journal ends before its watermark, after the loss was
 	// reported and an operator decided.
 	AcceptLoss bool
@@ -55,6 +58,7 @@ func DefaultConfig(dir string) Config {
 		QuarantinePerDevice: 1000,
 		MinFreeBytes:        1 << 30,
 		MemTableBytes:       64 << 20,
+		MemTables:           3,
 		Clock:               time.Now,
 	}
 }
@@ -67,11 +71,12 @@ func (c *Config) check() error {
 		{"Dir", c.Dir != ""},
 		{"QueueLen", c.QueueLen > 0 && c.QueueLen <= maxEntries},
 		{"GroupBytes", c.GroupBytes > 0 && int64(c.GroupBytes) <= c.MemTableBytes/16},
-		{"CheckpointBytes", c.CheckpointBytes > 0},
+		{"CheckpointBytes", c.CheckpointBytes > 0 && c.CheckpointBytes <= 1<<40},
 		{"CheckpointEvery", c.CheckpointEvery > 0},
 		{"HeadBytes", c.HeadBytes > 0},
 		{"QuarantinePerDevice", c.QuarantinePerDevice > 0},
-		{"MemTableBytes", c.MemTableBytes >= 16<<20},
+		{"MemTableBytes", c.MemTableBytes >= 16<<20 && c.MemTableBytes <= 1<<30},
+		{"MemTables", c.MemTables > 0},
 		{"Clock", c.Clock != nil},
 	} {
 		if !bound.ok {
@@ -93,8 +98,9 @@ func (c *Config) badgerOptions(log badger.Logger) badger.Options {
 		WithBlockCacheSize(0).
 		WithIndexCacheSize(0).
 		WithNumCompactors(2).
-		WithNumMemtables(3).
+		WithNumMemtables(c.MemTables).
 		WithMemTableSize(c.MemTableBytes).
+		WithNumLevelZeroTables(levelZeroTables).
 		WithNumVersionsToKeep(1).
 		WithValueLogFileSize(64 << 20).
 		WithMetricsEnabled(false).

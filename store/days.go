@@ -3,8 +3,6 @@ package store
 import (
 	"cmp"
 	"context"
-	"encoding/binary"
-	"fmt"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -222,28 +220,16 @@ func (s *Store) award(txn *badger.Txn, t steps.DayTotal) (steps.Award, error) {
 func (k *auth) awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {
 	err = item.Value(func(v []byte) error {
 		body, err := k.open(item.Key(), v)
-		if err == nil {
-			a, err = parseAward(body)
+		if err != nil {
+			return err
 		}
+		p, _, err := parsePageHead(body, "")
+		a.Points, a.RuleSet = p.points, p.ruleSet
 		return err
 	})
 	if err != nil {
-		return a, corrupt("award", fmt.Sprintf("%s %s", t.Participant, t.Day), err)
+		return a, corrupt("award", nameOf(t.ParticipantDay), err)
 	}
 	a.ParticipantDay, a.Steps = t.ParticipantDay, t.Steps
 	return a, nil
-}
-
-func appendAward(dst []byte, a *steps.Award) []byte {
-	dst = binary.AppendUvarint(dst, a.Steps)
-	dst = binary.AppendVarint(dst, int64(a.Points))
-	return appendString(dst, a.RuleSet)
-}
-
-func parseAward(b []byte) (a steps.Award, err error) {
-	r := reader{b: b}
-	a.Steps = r.uvarint()
-	a.Points = steps.Points(r.varint())
-	a.RuleSet = r.string()
-	return a, r.done()
 }

@@ -17,6 +17,13 @@
 // groups that the blocks cover. Opening replays the journal over the blocks; the merge law makes that
 // harmless.
 //
+// # A full disk
+//
+// Badger writes through mapped files, and a page without a block ends the process. So every commit
+// looks at the free space first: below one bound uploads are refused, below a lower one every change
+// and the checkpoint wait too, and what is left belongs to Badger's own flushes and merges (see
+// Config.reserve). Badger's logs get their blocks when they are begun. Reads go on in any case.
+//
 // # Invariants
 //
 //   - A cell (participant, device, day, interval, index) holds the highest (revision, count,
@@ -43,6 +50,8 @@
 //	a day(4) participant             uvarint steps, varint points, string rule set, tag
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
 //	                                 contact, tag
+//	h participant 0 day(4) kind      activity: varint recorded at, string by, varint cancelled at, string
+//	                                 by, string reason, tag
 //	q id                             quarantine entry as JSON
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry, tag
@@ -64,6 +73,9 @@
 //	lane     uvarint interval in minutes, uvarint cells; runs of (uvarint source, uvarint length)
 //	         up to the number of cells, source 0 meaning not reported; then for the reported cells
 //	         uvarint count, where a 0 is followed by the uvarint length of the run of zeros
+//
+// The file "memtable" holds, in decimal digits, the size of the memtables that Badger's logs were made
+// with; without one it is 67108864.
 //
 // The watermark file has two slots of 24 bytes, at 0 and 4096, written in turn: "AYWM", group(8),
 // transactions(8), CRC-32C of those 20 bytes, little-endian.

@@ -12,7 +12,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,11 +84,54 @@ func TestFailedCommit(t *testing.T) {
 	}
 }
 
-// image copies the files of a store that nobody is committing to: what a kill would leave.
+// image copies the files of a store that nobody is committing to: what a kill would leave. Badger may
+// still be merging its tables, so it copies again until nothing changed meanwhile.
 func image(t *testing.T, from string) string {
 	t.Helper()
-	to := t.TempDir()
-	err := filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
+	for range 100 {
+		before := listing(from)
+		to := t.TempDir()
+		err := copyAll(t, from, to)
+		if err == nil && slices.Equal(before, listing(from)) {
+			return to
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
+	}
+	t.Fatal("the files of the store change all the time")
+	return ""
+}
+
+// image is image of a store that runs: its committer waits meanwhile.
+func (r *running) image() string {
+	r.t.Helper()
+	stopped, done := make(chan struct{}), make(chan struct{})
+	var waits sync.WaitGroup
+	waits.Go(func() { r.do(func() { close(stopped); <-done }) })
+	<-stopped
+	defer waits.Wait()
+	defer close(done)
+	return image(r.t, r.cfg.Dir)
+}
+
+// listing names the files of a directory with their sizes and times.
+func listing(dir string) (files []string) {
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return nil // it is gone, which the next listing shows
+		}
+		if info, err := e.Info(); err == nil && !e.IsDir() {
+			files = append(files, fmt.Sprint(path, info.Size(), info.ModTime()))
+		}
+		return nil
+	})
+	return files
+}
+
+func copyAll(t *testing.T, from, to string) error {
+	t.Helper()
+	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.Name() == "LOCK" {
 			return err
 		}
@@ -94,52 +139,48 @@ func image(t *testing.T, from string) string {
 		if e.IsDir() {
 			return os.MkdirAll(target, 0o700)
 		}
-		copySparse(t, path, target)
-		return nil
+		return copySparse(path, target)
 	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return to
 }
 
-func copySparse(t *testing.T, from, to string) {
-	t.Helper()
+// copySparse copies a file that is large and mostly holes.
+func copySparse(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	defer in.Close()
 	out, err := os.Create(to)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
-	defer out.Close()
+	defer func() { err = errors.Join(err, out.Close()) }()
 	size, err := in.Seek(0, io.SeekEnd)
 	if err != nil {
-		t.Fatal(err)
+		return err
 	}
 	if err := out.Truncate(size); err != nil {
-		t.Fatal(err)
+		return err
 	}
-	for at := int64(0); at < size; { // the files are large and mostly holes
+	for at := int64(0); at < size; {
 		data, err := in.Seek(at, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
-			return
+			return nil
 		}
 		if err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if at, err = in.Seek(data, unix.SEEK_HOLE); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if _, err := in.Seek(data, io.SeekStart); err != nil {
-			t.Fatal(err)
+			return err
 		}
 		if _, err := io.Copy(io.NewOffsetWriter(out, data), io.LimitReader(in, at-data)); err != nil {
-			t.Fatal(err)
+			return err
 		}
 	}
+	return nil
 }
 
 // flip changes one bit of a file, within its used part, and returns where.
@@ -183,7 +224,7 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 			r := start(t, cfg)
 			rng := rand.New(rand.NewPCG(1, 2))
 			m := make(model)
-			for i := range 40 {
+			for i := range lastRecord + 1 {
 				run := randomRun(rng)
 				m.add(&run)
 				if err := r.append(payload(run)); err != nil {
@@ -226,8 +267,14 @@ func holds(t *testing.T, dir string, want map[steps.ParticipantDay]uint64, what 
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), openEnv+"="+dir)
 	out, err := cmd.Output()
-	if err != nil {
+	var ended *exec.ExitError
+	if errors.As(err, &ended) {
+		report, _, _ := strings.Cut(string(ended.Stderr), "\n")
+		t.Logf("%s: %s", what, report)
 		return false
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 	got := make(map[steps.ParticipantDay]uint64)
 	for line := range strings.Lines(string(out)) {
@@ -244,6 +291,9 @@ func holds(t *testing.T, dir string, want map[steps.ParticipantDay]uint64, what 
 	return true
 }
 
+// lastRecord is how every record begins in a table that openAndList is to find whole.
+const lastRecord = 39
+
 // openEnv names a directory that this binary opens, checks and lists instead of running tests.
 const openEnv = "AYUMI_STORE_OPEN"
 
@@ -257,7 +307,7 @@ func openAndList(dir string) error {
 		return fmt.Errorf("%v %w", report.Problems, err)
 	}
 	err = s.Table().Load(func(key string, value []byte) error {
-		if want := byte(39); value[0] != want {
+		if value[0] != lastRecord {
 			return fmt.Errorf("the table holds an old record: %d", value[0])
 		}
 		return nil
@@ -294,31 +344,6 @@ func TestTornTail(t *testing.T) {
 	var lost *LostTailError
 	if !errors.As(err, &lost) {
 		t.Fatalf("opening a store whose acknowledged tail is torn: %v", err)
-	}
-}
-
-// TestDiskNearlyFull refuses uploads while reads go on, and accepts again when there is space.
-func TestDiskNearlyFull(t *testing.T) {
-	cfg := testConfig(t.TempDir())
-	r := start(t, cfg)
-	if err := r.append(payload(minutes("p", "d", 1, 0, 70))); err != nil {
-		t.Fatal(err)
-	}
-	free := uint64(1 << 40)
-	r.do(func() {
-		r.space = func(string) (uint64, uint64, error) { return free, 1 << 40, nil }
-		free = cfg.MinFreeBytes - 1
-		r.watch()
-	})
-	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); steps.KindOf(err) != steps.Unavailable {
-		t.Errorf("an upload onto a nearly full disk: %v; want Unavailable", err)
-	}
-	if n, found, err := r.Total(steps.ParticipantDay{Participant: "p", Day: day0}); n != 70 || !found || err != nil {
-		t.Errorf("a read: %d, %t, %v; want 70", n, found, err)
-	}
-	r.do(func() { free = 1 << 40; r.watch() })
-	if err := r.append(payload(minutes("p", "d", 2, 1, 30))); err != nil {
-		t.Errorf("an upload when there is space again: %v", err)
 	}
 }
 

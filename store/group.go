@@ -40,7 +40,7 @@ type rare struct {
 // change is a write of another table.
 type change struct {
 	// write puts the change into the group's transaction. An error refuses this change alone and
-	// must be returned before anything was set.
+	// must be returned before anything was set, unless it is a *tornError, which fails the commit.
 	write func(*badger.Txn) error
 	after func() // runs when the group is durable, under mu; may be nil
 	done  chan<- error
@@ -115,14 +115,23 @@ func newRare(c *steps.Commit) *rare {
 // change queues a write of another table and waits until it is durable. size is about what it adds
 // to the transaction.
 func (s *Store) change(ctx context.Context, size int, write func(*badger.Txn) error, after func()) error {
-	done := make(chan error, 1)
-	err := s.enqueue(ctx, size, false, func(g *group) {
-		g.entries = append(g.entries, entry{change: &change{write, after, done}, end: len(g.journal)})
-	})
+	done, err := s.submit(ctx, size, write, after)
 	if err != nil {
 		return err
 	}
 	return <-done // the committer always answers
+}
+
+// submit is change without the waiting: done receives the outcome.
+func (s *Store) submit(ctx context.Context, size int, write func(*badger.Txn) error, after func()) (done <-chan error, err error) {
+	result := make(chan error, 1)
+	err = s.enqueue(ctx, size, false, func(g *group) {
+		g.entries = append(g.entries, entry{change: &change{write, after, result}, end: len(g.journal)})
+	})
+	if err != nil {
+		return nil, err
+	}
+	return result, nil
 }
 
 // enqueue adds to the open group under its lock, and waits for room first if need be.
@@ -215,9 +224,6 @@ func (s *Store) refusal(payload bool) error {
 		return steps.Errorf("queue for commit", steps.Unavailable, "the store failed to commit and stopped")
 	case s.closed:
 		return steps.Errorf("queue for commit", steps.Unavailable, "the store is shutting down")
-	case payload && s.full.Load():
-		return steps.Errorf("queue for commit", steps.Unavailable,
-			"the disk is nearly full (store.min_free_bytes); free some space")
 	}
-	return nil
+	return s.noRoom(payload)
 }

@@ -104,12 +104,15 @@ var errGone = errors.New("the day waits to be scored, or has an award, but has n
 
 // checkAbsent makes sure that a day without a block never had one: a day is written together with
 // the mark that it waits to be scored, which goes when there is an award. It holds for days that are
-// in neither the head nor the journal.
+// in neither the head nor the journal. A day with an activity may be scored without steps.
 func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay) error {
 	for _, prefix := range []byte{prefixDirty, prefixAward} {
 		_, err := txn.Get(dayKey(prefix, pd))
-		if err == nil {
+		if err == nil && !hasActivity(txn, pd) {
 			return corrupt("day block", fmt.Sprintf("%s %s", pd.Participant, pd.Day), errGone)
+		}
+		if err == nil {
+			return nil
 		}
 		if !errors.Is(err, badger.ErrKeyNotFound) {
 			return steps.E("read day", steps.Internal, err)

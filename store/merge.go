@@ -6,6 +6,10 @@ import (
 	"ayumi/steps"
 )
 
+// flushEvery is after how many entries of a group the acknowledgements so far are sent: many
+// enough that a connection's own mostly go together, few enough that nobody waits for a large group.
+const flushEvery = 512
+
 // merge brings the head up to a group that has become durable, and reports to its submitters in
 // order.
 func (s *Store) merge(g *group) {
@@ -25,7 +29,7 @@ func (s *Store) merge(g *group) {
 		days = days[e.runs:]
 		unpin(own)
 		if e.change != nil || e.err != nil {
-			e.report(&s.receipt, e.err)
+			s.report(e, &s.receipt, e.err)
 			continue
 		}
 		receipt := &s.receipt
@@ -37,8 +41,12 @@ func (s *Store) merge(g *group) {
 		s.mu.Lock() // for each payload, so that readers get in between
 		s.apply(&r, own, g.seq, receipt, e.rare != nil)
 		s.mu.Unlock()
-		e.report(receipt, nil)
+		s.report(e, receipt, nil)
+		if i%flushEvery == flushEvery-1 {
+			s.flush()
+		}
 	}
+	s.flush()
 	s.afterMerge(g)
 }
 

@@ -52,8 +52,11 @@ func newMetrics(reg prometheus.Registerer, s *Store) *metrics {
 			func() float64 { return float64(s.journalBytes.Load()) }),
 		freeBytes: value("disk_free_bytes", "Free space on the data directory's disk.",
 			func() float64 { free, _, _ := diskSpace(s.cfg.Dir); return float64(free) }),
-		diskFull: value("disk_full", "1 while uploads are refused for want of disk space.", func() float64 {
-			if s.full.Load() {
+		diskFull: value("disk_full", "1 while uploads are refused for want of disk space, 2 while every change is.", func() float64 {
+			switch {
+			case s.short.Load():
+				return 2
+			case s.full.Load():
 				return 1
 			}
 			return 0

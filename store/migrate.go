@@ -11,9 +11,17 @@ import (
 // Version 1 of the format kept one block for each device of a day, in a table that was ordered by
 // participant, and the day's total in a row of its own.
 
-// migrate rewrites the days of a store of version 1. Each day is rewritten in one transaction, so a
-// migration that was cut off goes on where it stood.
+// migrate brings a store of version 1 up to the present one: its days, then its awards. What was cut
+// off goes on where it stood; the version is changed last.
 func (s *Store) migrate() error {
+	if err := s.migrateDays(); err != nil {
+		return err
+	}
+	return s.makePages()
+}
+
+// migrateDays rewrites the days, each in one transaction.
+func (s *Store) migrateDays() error {
 	s.log.Info("rewriting the day blocks of format 1", "dir", s.cfg.Dir)
 	m := migration{s: s, txn: s.db.NewTransaction(true)}
 	defer func() { m.txn.Discard() }()
@@ -27,19 +35,16 @@ func (s *Store) migrate() error {
 	if err != nil {
 		return err
 	}
-	if err := m.txn.Set(metaKey(metaFormat), []byte{formatVersion}); err != nil {
-		return err
-	}
 	s.log.Info("rewrote the day blocks of format 1", "participant_days", m.days)
 	return m.txn.Commit()
 }
 
 // migration is a store of version 1 on its way to version 2.
 type migration struct {
-	s    *Store
-	txn  *badger.Txn // what is written
-	keysIn, size int // keys and bytes in txn
-	days int
+	s            *Store
+	txn          *badger.Txn // what is written
+	keysIn, size int         // keys and bytes in txn
+	days         int
 
 	pd   steps.ParticipantDay // the day at hand
 	hot  hotDay

@@ -45,6 +45,10 @@ func (s *Store) recover() error {
 	if err := s.replay(); err != nil {
 		return err
 	}
+	var err error
+	if s.logs, err = newPreallocation(&s.cfg); err != nil {
+		return err
+	}
 	mark, err := openWatermark(s.cfg.Dir)
 	if err != nil {
 		return steps.E("open store", steps.Unavailable, err)
@@ -131,6 +135,9 @@ func (s *Store) loadTables() error {
 			return err
 		}
 		if err := s.loadQuarantine(txn); err != nil {
+			return err
+		}
+		if err := s.loadLedger(txn); err != nil {
 			return err
 		}
 		rescore, err := s.get(txn, metaKey(metaRescore))

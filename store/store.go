@@ -30,7 +30,8 @@ type Store struct {
 	closed  bool          // shutting down
 	failed  bool          // a commit failed
 	work    chan struct{} // capacity 1: the open group is not empty
-	full    atomic.Bool   // the disk is nearly full
+	full    atomic.Bool   // the disk has no room for uploads
+	short   atomic.Bool   // nor for any other change
 	scratch sync.Pool     // of *appendScratch
 	decoded sync.Pool     // of *hotDay
 
@@ -44,13 +45,21 @@ type Store struct {
 	checkpoint   *checkpoint
 	checkpointed int64 // unix seconds of the last checkpoint's begin
 	segments     *segments
-	txns         uint64                 // Badger transactions so far
+	txns         uint64 // Badger transactions so far
+	logs         *preallocation
 	committed    chan error             // outcome of Badger's part of a commit
 	records      chan journalRecord     // the journal's part
 	written      chan error             // and its outcome
 	quarantine   map[steps.DeviceID]int // undecided entries by device
+	flushers     []steps.Flusher        // of the completions just told
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand
+	accounts     steps.Totals           // of the programme
+	exchanges    steps.ExchangeID       // the newest
+
+	pageMu  sync.Mutex    // while pages of open days are being prepared and written
+	closing chan struct{} // capacity 1: somebody closes a day
+	touched touched
 
 	mu        sync.RWMutex // guards all below; written by the committer only
 	head      *head
@@ -59,18 +68,30 @@ type Store struct {
 	contacts  map[steps.DeviceID]*contactState
 	rescoring bool
 
+	pageDays   map[steps.Day]struct{}  // that may have pages
+	closedDays map[steps.Day]closedDay // or are being closed
+	closeAsked map[steps.Day]uint64    // newest mark when the closing was first asked for
+
 	unflushedContacts []steps.DeviceID // those whose unflushed flag is set, for the next checkpoint
 
 	changed chan struct{}
 }
 
 // Open opens or creates the store in cfg.Dir and replays its journal. A journal that ends before
-// its watermark is an error (*LostTailError), as is every value that it reads and whose tag does not hold.
+// its watermark is an error (*LostTailError), as is every value that it reads and whose tag does not
+// hold. So is a disk that is too full for Badger to open.
 func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, error) {
+	return open(cfg, log, reg, diskSpace)
+}
+
+func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(string) (free, whole uint64, err error)) (*Store, error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	db, err := badger.Open(cfg.badgerOptions(badgerLog{log}))
+	if err := roomToOpen(&cfg, space); err != nil {
+		return nil, err
+	}
+	db, err := openDB(&cfg, log)
 	if err != nil && strings.Contains(err.Error(), "Cannot acquire directory lock") { // Badger has no value for it
 		return nil, steps.Errorf("open store", steps.Conflict,
 			"another process has %q open; stop it first, or use another data directory", cfg.Dir)
@@ -79,7 +100,7 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		return nil, steps.Errorf("open store", steps.Unavailable, "%q: %w", cfg.Dir, err)
 	}
 	s := &Store{
-		cfg: cfg, db: db, log: log, space: diskSpace,
+		cfg: cfg, db: db, log: log, space: space,
 		open:       newGroup(),
 		work:       make(chan struct{}, 1),
 		committed:  make(chan error, 1),
@@ -91,6 +112,10 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		contacts:   make(map[steps.DeviceID]*contactState),
 		quarantine: make(map[steps.DeviceID]int),
+		pageDays:   make(map[steps.Day]struct{}),
+		closedDays: make(map[steps.Day]closedDay),
+		closeAsked: make(map[steps.Day]uint64),
+		closing:    make(chan struct{}, 1),
 		changed:    make(chan struct{}, 1),
 	}
 	s.metrics = newMetrics(reg, s)
@@ -102,7 +127,9 @@ func Open(cfg Config, log *slog.Logger, reg prometheus.Registerer) (*Store, erro
 	return s, nil
 }
 
-// Close releases the directory. Run must have returned. It is idempotent.
+// Close releases the directory. Run must have returned. It is idempotent. On a disk that is too full
+// for Badger to close, which writes, it leaves Badger to the end of the process, as a kill does;
+// nothing is lost by that.
 func (s *Store) Close() error {
 	var err error
 	if s.watermark != nil {
@@ -112,7 +139,7 @@ func (s *Store) Close() error {
 	if s.segments != nil {
 		err = errors.Join(err, s.segments.close())
 	}
-	if !s.db.IsClosed() {
+	if !s.db.IsClosed() && s.roomToClose() {
 		err = errors.Join(err, s.db.Close())
 	}
 	if err != nil {

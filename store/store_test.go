@@ -29,6 +29,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if dir := os.Getenv(bookEnv); dir != "" {
+		if err := keepBooks(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/golang/glog.(*fileSink).flushDaemon"),
 		goleak.IgnoreAnyFunction("github.com/dgraph-io/ristretto/v2/z.(*HistogramData).Update"))
 }
@@ -51,7 +58,13 @@ func testConfig(dir string) Config {
 
 func start(t *testing.T, cfg Config) *running {
 	t.Helper()
-	s, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	return startOn(t, cfg, diskSpace)
+}
+
+// startOn is start on a disk of one's own.
+func startOn(t *testing.T, cfg Config, space func(string) (free, whole uint64, err error)) *running {
+	t.Helper()
+	s, err := open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), space)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,10 +110,11 @@ type waiter struct {
 	result chan error
 }
 
-func (w waiter) Complete(r *steps.Receipt, err error) {
+func (w waiter) Complete(r *steps.Receipt, err error) steps.Flusher {
 	w.c.Receipt.Record = r.Record
 	w.c.Receipt.Uploads = append([]steps.UploadReceipt(nil), r.Uploads...)
 	w.result <- err
+	return nil
 }
 
 // do runs fn on the committer.
@@ -554,7 +568,7 @@ func TestDamageIsReported(t *testing.T) {
 		}},
 		{"gone after it was scored", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(dayKey(prefixDirty, pd)),
-				s.setSealed(txn, dayKey(prefixAward, pd), appendAward(nil, &steps.Award{Steps: 70})))
+				s.setSealed(txn, dayKey(prefixAward, pd), appendPage(nil, &page{steps: 70})))
 		}},
 		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			block, err := s.get(txn, dayKey(prefixDay, pd))

@@ -37,8 +37,8 @@ func (t Table) Apply(ctx context.Context, changes []steps.Change) error {
 	for i := range changes {
 		size += len(changes[i].Key) + len(changes[i].Value) + 16
 	}
-	if size > maxChangeBytes {
-		return steps.Errorf("apply changes", steps.Invalid, "%d bytes in one step; at most %d", size, maxChangeBytes)
+	if most := min(maxChangeBytes, int(t.s.cfg.MemTableBytes/16)); size > most { // what a transaction has room for
+		return steps.Errorf("apply changes", steps.Invalid, "%d bytes in one step; at most %d", size, most)
 	}
 	return t.s.change(ctx, size, func(txn *badger.Txn) error {
 		for i := range changes {

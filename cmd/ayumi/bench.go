@@ -31,6 +31,8 @@ type benchFlags struct {
 	conns    int
 	bundle   int
 	output   string
+
+	allowance int // uploads/s that the gateway lets each device keep up; 0 is no limit
 }
 
 func benchCommand() *cobra.Command {
@@ -111,6 +113,7 @@ func (o *benchFlags) run(cmd *cobra.Command) (err error) {
 		err = o.aimAt()
 	case o.dir != "":
 		err = o.enrol(ctx, o.dir)
+		o.warn(cmd.ErrOrStderr())
 	default:
 		var s *served
 		if s, err = startServer(ctx, o.load.Window, o.conns); err != nil {
@@ -184,7 +187,19 @@ func (o *benchFlags) enrol(ctx context.Context, dir string) (err error) {
 	if err != nil {
 		return err
 	}
+	o.allowance = status.DeviceRate
+	if o.bundle > 1 {
+		o.allowance = status.ReaderRate
+	}
 	return o.reach(&status)
+}
+
+// warn says that the gateway will slow the devices, so that nobody takes that for its speed.
+func (o *benchFlags) warn(w io.Writer) {
+	if o.allowance > 0 {
+		fmt.Fprintf(w, "note: this gateway lets each device keep up %d uploads/s after a first burst; to measure the gateway,\n"+
+			"start it with limits.device_rate and limits.reader_rate 0\n", o.allowance)
+	}
 }
 
 // enrolReaders registers the connections themselves when they carry other devices' uploads. Readers

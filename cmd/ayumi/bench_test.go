@@ -24,7 +24,9 @@ func TestBenchConservesSteps(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			dir := t.TempDir()
-			g := startGateway(t, testConfig(), dir)
+			cfg := testConfig()
+			cfg.Limits.DeviceRate, cfg.Limits.ReaderRate = 0, 0
+			g := startGateway(t, cfg, dir)
 			args := append([]string{"bench", "--data-dir", dir, "--duration", "250ms", "--warmup", "50ms", "--output", "json"},
 				strings.Fields(tc.args)...)
 			var r bench.Result

@@ -23,6 +23,7 @@ import (
 
 // config is everything that an operator can set. config.example.yaml documents each key.
 type config struct {
+	Profile   string          `mapstructure:"profile"`
 	Programme programmeConfig `mapstructure:"programme"`
 	MQTT      mqttConfig      `mapstructure:"mqtt"`
 	HTTPS     httpsConfig     `mapstructure:"https"`
@@ -40,20 +41,22 @@ type programmeConfig struct {
 }
 
 type mqttConfig struct {
-	Listen           string        `mapstructure:"listen"`
-	ListenTLS        string        `mapstructure:"listen_tls"`
-	AllowPlainRemote bool          `mapstructure:"allow_plain_remote"`
-	MaxConnections   int           `mapstructure:"max_connections"`
-	ConnectTimeout   time.Duration `mapstructure:"connect_timeout"`
-	KeepAliveMax     time.Duration `mapstructure:"keep_alive_max"`
-	ReceiveMaximum   int           `mapstructure:"receive_maximum"`
+	Listen               string        `mapstructure:"listen"`
+	ListenTLS            string        `mapstructure:"listen_tls"`
+	AllowPlainRemote     bool          `mapstructure:"allow_plain_remote"`
+	MaxConnections       int           `mapstructure:"max_connections"`
+	ConnectionsPerDevice int           `mapstructure:"connections_per_device"`
+	ConnectTimeout       time.Duration `mapstructure:"connect_timeout"`
+	KeepAliveMax         time.Duration `mapstructure:"keep_alive_max"`
+	ReceiveMaximum       int           `mapstructure:"receive_maximum"`
 }
 
 type httpsConfig struct {
-	Listen         string        `mapstructure:"listen"`
-	MaxConnections int           `mapstructure:"max_connections"`
-	MaxInFlight    int           `mapstructure:"max_in_flight"`
-	CommitTimeout  time.Duration `mapstructure:"commit_timeout"`
+	Listen            string        `mapstructure:"listen"`
+	MaxConnections    int           `mapstructure:"max_connections"`
+	MaxInFlight       int           `mapstructure:"max_in_flight"`
+	RequestsPerDevice int           `mapstructure:"requests_per_device"`
+	CommitTimeout     time.Duration `mapstructure:"commit_timeout"`
 }
 
 type tlsConfig struct {
@@ -74,16 +77,22 @@ type limitsConfig struct {
 	MaxFuture          time.Duration `mapstructure:"max_future"`
 	MaxAgeDays         int           `mapstructure:"max_age_days"`
 	StepsPerMinute     uint32        `mapstructure:"steps_per_minute"`
+	DeviceRate         int           `mapstructure:"device_rate"`
+	DeviceBurst        int           `mapstructure:"device_burst"`
+	ReaderRate         int           `mapstructure:"reader_rate"`
+	ReaderBurst        int           `mapstructure:"reader_burst"`
 }
 
 type storeConfig struct {
 	QueueLen            int           `mapstructure:"queue_len"`
+	GroupBytes          int           `mapstructure:"group_bytes"`
 	CheckpointBytes     int64         `mapstructure:"checkpoint_bytes"`
 	CheckpointEvery     time.Duration `mapstructure:"checkpoint_every"`
-	HeadDays            int           `mapstructure:"head_days"`
+	HeadBytes           int64         `mapstructure:"head_bytes"`
 	QuarantinePerDevice int           `mapstructure:"quarantine_per_device"`
 	MinFreeBytes        uint64        `mapstructure:"min_free_bytes"`
 	MemTableBytes       int64         `mapstructure:"mem_table_bytes"`
+	MemTables           int           `mapstructure:"mem_tables"`
 }
 
 type logConfig struct {
@@ -91,17 +100,26 @@ type logConfig struct {
 	Format string `mapstructure:"format"`
 }
 
-// defaultConfig listens on the loopback only.
+// defaultConfig listens on the loopback only. Its profile is that of the machine.
 func defaultConfig() config {
-	limits, st, mq := ingest.DefaultLimits(), store.DefaultConfig(""), mqtt.DefaultConfig()
+	cfg := unfitted()
+	cfg.fit(availableMemory())
+	return cfg
+}
+
+// unfitted are the defaults without what the profile decides.
+func unfitted() config {
+	limits, rates := ingest.DefaultLimits(), ingest.DefaultRates()
+	st, mq := store.DefaultConfig(""), mqtt.DefaultConfig()
 	return config{
+		Profile:   profileAuto,
 		Programme: programmeConfig{TimeZone: "Asia/Tokyo", Preset: "yokohama"},
 		MQTT: mqttConfig{
-			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883", MaxConnections: mq.MaxConnections,
+			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883", ConnectionsPerDevice: mq.ConnectionsPerDevice,
 			ConnectTimeout: mq.ConnectTimeout, KeepAliveMax: mq.KeepAliveMax, ReceiveMaximum: mq.ReceiveMaximum,
 		},
 		HTTPS: httpsConfig{
-			Listen: "127.0.0.1:8443", MaxConnections: 16384, MaxInFlight: 1024, CommitTimeout: 10 * time.Second,
+			Listen: "127.0.0.1:8443", RequestsPerDevice: 64, CommitTimeout: 10 * time.Second,
 		},
 		TLS:     tlsConfig{Hosts: []string{}},
 		Metrics: metricsConfig{Listen: "127.0.0.1:9464"},
@@ -113,11 +131,11 @@ func defaultConfig() config {
 			MaxFuture:          limits.MaxFuture,
 			MaxAgeDays:         limits.MaxAgeDays,
 			StepsPerMinute:     limits.StepsPerMinute,
+			DeviceRate:         rates.Device.PerSecond, DeviceBurst: rates.Device.Burst,
+			ReaderRate: rates.Reader.PerSecond, ReaderBurst: rates.Reader.Burst,
 		},
 		Store: storeConfig{
-			QueueLen: st.QueueLen, CheckpointBytes: st.CheckpointBytes, CheckpointEvery: st.CheckpointEvery,
-			HeadDays: st.HeadDays, QuarantinePerDevice: st.QuarantinePerDevice,
-			MinFreeBytes: st.MinFreeBytes, MemTableBytes: st.MemTableBytes,
+			CheckpointEvery: st.CheckpointEvery, QuarantinePerDevice: st.QuarantinePerDevice, MinFreeBytes: st.MinFreeBytes,
 		},
 		Log: logConfig{Level: "info", Format: "text"},
 	}
@@ -126,10 +144,10 @@ func defaultConfig() config {
 // loadConfig reads a YAML file over the defaults. Unknown keys are errors. An empty name is the
 // defaults alone.
 func loadConfig(name string) (config, error) {
-	cfg := defaultConfig()
 	if name == "" {
-		return cfg, nil
+		return defaultConfig(), nil
 	}
+	cfg := unfitted()
 	v := viper.New()
 	v.SetConfigFile(name)
 	v.SetConfigType("yaml")
@@ -141,6 +159,7 @@ func loadConfig(name string) (config, error) {
 	if err := v.UnmarshalExact(&cfg, hooks, strict); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w; config.example.yaml lists every key", name, err)
 	}
+	cfg.fit(availableMemory())
 	if err := cfg.check(); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w", name, err)
 	}
@@ -165,6 +184,9 @@ func durationHook(_, to reflect.Type, value any) (any, error) {
 
 // check rejects what the rooms would not, or would only when it is too late.
 func (c *config) check() error {
+	if c.Profile != profileAuto && c.Profile != profileSmall && c.Profile != profileLarge {
+		return fmt.Errorf("profile is %q; use %s, %s or %s", c.Profile, profileAuto, profileSmall, profileLarge)
+	}
 	if err := c.checkPlain(); err != nil {
 		return err
 	}
@@ -192,11 +214,13 @@ func (c *config) checkBounds() error {
 		least, most int64
 	}{
 		{"mqtt.max_connections", c.MQTT.MaxConnections, 1, 1 << 24},
+		{"mqtt.connections_per_device", c.MQTT.ConnectionsPerDevice, 1, 1 << 10},
 		{"mqtt.connect_timeout", c.MQTT.ConnectTimeout, int64(time.Millisecond), int64(time.Hour)},
 		{"mqtt.keep_alive_max", c.MQTT.KeepAliveMax, int64(time.Second), seconds},
 		{"mqtt.receive_maximum", c.MQTT.ReceiveMaximum, 1, 65_535},
 		{"https.max_connections", c.HTTPS.MaxConnections, 1, math.MaxInt64},
 		{"https.max_in_flight", c.HTTPS.MaxInFlight, 1, math.MaxInt64},
+		{"https.requests_per_device", c.HTTPS.RequestsPerDevice, 1, math.MaxInt32},
 		{"https.commit_timeout", c.HTTPS.CommitTimeout, int64(time.Millisecond), math.MaxInt64},
 		{"limits.upload_bytes", c.Limits.UploadBytes, 4096, 1 << 20}, // a journal record holds no more
 		{"limits.uploads_per_bundle", c.Limits.UploadsPerBundle, 1, math.MaxInt64},
@@ -205,12 +229,18 @@ func (c *config) checkBounds() error {
 		{"limits.max_future", c.Limits.MaxFuture, 0, math.MaxInt64},
 		{"limits.max_age_days", c.Limits.MaxAgeDays, 0, math.MaxInt64},
 		{"limits.steps_per_minute", c.Limits.StepsPerMinute, 1, math.MaxInt64},
-		{"store.queue_len", c.Store.QueueLen, 1, math.MaxInt64},
-		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, math.MaxInt64},
+		{"limits.device_rate", c.Limits.DeviceRate, 0, 1e6},
+		{"limits.device_burst", c.Limits.DeviceBurst, 1, 1e9},
+		{"limits.reader_rate", c.Limits.ReaderRate, 0, 1e6},
+		{"limits.reader_burst", c.Limits.ReaderBurst, 1, 1e9},
+		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
+		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
+		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},
 		{"store.checkpoint_every", c.Store.CheckpointEvery, 1, math.MaxInt64},
-		{"store.head_days", c.Store.HeadDays, 0, math.MaxInt64},
+		{"store.head_bytes", c.Store.HeadBytes, 1 << 20, 1 << 40},
 		{"store.quarantine_per_device", c.Store.QuarantinePerDevice, 1, math.MaxInt64},
-		{"store.mem_table_bytes", c.Store.MemTableBytes, 32 << 20, math.MaxInt64}, // a group of uploads is one transaction
+		{"store.mem_table_bytes", c.Store.MemTableBytes, 32 << 20, 1 << 30}, // a group of uploads is one transaction
+		{"store.mem_tables", c.Store.MemTables, 1, 100},
 	} {
 		if err := within(bound.key, bound.value, bound.least, bound.most); err != nil {
 			return err
@@ -277,11 +307,11 @@ func (c *config) store(dir string) store.Config {
 	s.QueueLen = c.Store.QueueLen
 	s.CheckpointBytes = c.Store.CheckpointBytes
 	s.CheckpointEvery = c.Store.CheckpointEvery
-	s.HeadDays = c.Store.HeadDays
+	s.HeadBytes = c.Store.HeadBytes
 	s.QuarantinePerDevice = c.Store.QuarantinePerDevice
 	s.MinFreeBytes = c.Store.MinFreeBytes
-	s.MemTableBytes = c.Store.MemTableBytes
-	s.GroupBytes = int(min(int64(s.GroupBytes), s.MemTableBytes/16))
+	s.MemTableBytes, s.MemTables = c.Store.MemTableBytes, c.Store.MemTables
+	s.GroupBytes = int(min(int64(c.Store.GroupBytes), s.MemTableBytes/16))
 	s.StopWithin = 1500 * time.Millisecond
 	return s
 }
@@ -296,6 +326,14 @@ func (c *config) ingestLimits() ingest.Limits {
 	l.MaxAgeDays = c.Limits.MaxAgeDays
 	l.StepsPerMinute = c.Limits.StepsPerMinute
 	return l
+}
+
+// rates returns how much each device may upload.
+func (c *config) rates() ingest.Rates {
+	return ingest.Rates{
+		Device: ingest.Rate{PerSecond: c.Limits.DeviceRate, Burst: c.Limits.DeviceBurst},
+		Reader: ingest.Rate{PerSecond: c.Limits.ReaderRate, Burst: c.Limits.ReaderBurst},
+	}
 }
 
 // makeDataDir creates the data directory for its owner only.

@@ -58,12 +58,16 @@ func TestExampleConfigMentionsEveryKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var example map[string]map[string]any
+	var example map[string]any
 	if err := yaml.Unmarshal(text, &example); err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for section, keys := range example {
+	for section, value := range example {
+		keys, nested := value.(map[string]any)
+		if !nested {
+			got = append(got, section)
+		}
 		for key := range keys {
 			got = append(got, section+"."+key)
 		}
@@ -91,7 +95,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"window beyond 16 bits", "mqtt:\n  receive_maximum: 70000\n", "use at most 65535"},
 		{"keep alive beyond 16 bits", "mqtt:\n  keep_alive_max: 24h\n", "use at most 18h12m15s"},
 		{"no time to connect", "mqtt:\n  connect_timeout: 0s\n", "mqtt.connect_timeout is 0s; use at least 1ms"},
-		{"no queue", "store:\n  queue_len: 0\n", "store.queue_len"},
+		{"no queue", "store:\n  queue_len: -1\n", "store.queue_len"},
+		{"queue beyond a transaction", "store:\n  queue_len: 65537\n", "use at most 65536"},
+		{"unknown profile", "profile: tiny\n", "use auto, small or large"},
 		{"memtable below a group", "store:\n  mem_table_bytes: 1048576\n", "store.mem_table_bytes"},
 		{"body beyond a record", "limits:\n  upload_bytes: 1048577\n", "at most 1048576"},
 		{"key twice", "log:\n  level: info\n  level: warn\n", "level"},

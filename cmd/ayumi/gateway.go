@@ -35,16 +35,17 @@ type gateway struct {
 	clock    func() time.Time
 	calendar steps.Calendar
 
-	metrics  *prometheus.Registry
-	store    *store.Store
-	registry *registry.Registry
-	pipeline *ingest.Pipeline
-	engine   *points.Engine
-	mqtt     *mqtt.Server
-	https    *https.Server
-	admin    *admin.Server
-	monitor  *monitor
-	cert     *pki.Bundle
+	metrics    *prometheus.Registry
+	store      *store.Store
+	registry   *registry.Registry
+	pipeline   *ingest.Pipeline
+	allowances *ingest.Allowances
+	engine     *points.Engine
+	mqtt       *mqtt.Server
+	https      *https.Server
+	admin      *admin.Server
+	monitor    *monitor
+	cert       *pki.Bundle
 
 	ports ports
 }
@@ -101,6 +102,7 @@ func (g *gateway) assemble() error {
 		return err
 	}
 	g.pipeline = ingest.New(g.cfg.ingestLimits(), g.calendar, g.registry, g.store, g.clock, g.metrics)
+	g.allowances = ingest.NewAllowances(g.cfg.rates(), g.clock)
 	if g.mqtt, err = mqtt.New(g.mqttConfig(), listenerGateway{g}, g.log, g.metrics); err != nil {
 		return err
 	}
@@ -114,12 +116,14 @@ func (g *gateway) assemble() error {
 func (g *gateway) mqttConfig() mqtt.Config {
 	c := mqtt.DefaultConfig()
 	c.MaxConnections = g.cfg.MQTT.MaxConnections
+	c.ConnectionsPerDevice = g.cfg.MQTT.ConnectionsPerDevice
 	c.ConnectTimeout = g.cfg.MQTT.ConnectTimeout
 	c.KeepAliveMax = g.cfg.MQTT.KeepAliveMax
 	c.KeepAliveDefault = min(c.KeepAliveDefault, c.KeepAliveMax)
 	c.ReceiveMaximum = g.cfg.MQTT.ReceiveMaximum
 	c.MaxPacketBytes = g.cfg.Limits.UploadBytes + packetOverhead
 	c.EncodeReceipt = native.AppendReceipt
+	c.Allowances = g.allowances
 	return c
 }
 
@@ -128,13 +132,15 @@ const packetOverhead = 1 << 10
 
 func (g *gateway) httpsConfig() https.Config {
 	return https.Config{
-		MaxBodyBytes:  int64(g.cfg.Limits.UploadBytes),
-		CommitTimeout: g.cfg.HTTPS.CommitTimeout,
-		MaxInFlight:   g.cfg.HTTPS.MaxInFlight,
-		MaxConns:      g.cfg.HTTPS.MaxConnections,
-		EncodeReceipt: native.AppendReceipt,
-		Calendar:      g.calendar,
-		Now:           g.clock,
+		MaxBodyBytes:      int64(g.cfg.Limits.UploadBytes),
+		CommitTimeout:     g.cfg.HTTPS.CommitTimeout,
+		MaxInFlight:       g.cfg.HTTPS.MaxInFlight,
+		MaxConns:          g.cfg.HTTPS.MaxConnections,
+		RequestsPerDevice: g.cfg.HTTPS.RequestsPerDevice,
+		Allowances:        g.allowances,
+		EncodeReceipt:     native.AppendReceipt,
+		Calendar:          g.calendar,
+		Now:               g.clock,
 	}
 }
 
@@ -206,6 +212,7 @@ func (g *gateway) openAdmin() (err error) {
 	g.admin, err = admin.New(admin.Config{
 		DataDir: g.dir, Version: version(), Addresses: g.addresses(), CAFile: g.cert.CAFile,
 		Calendar: g.calendar, Clock: g.clock, Logger: g.log,
+		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
 		Rescore: g.store.RescoreParticipant,

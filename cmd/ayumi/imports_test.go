@@ -19,8 +19,12 @@ var rooms = map[string][]string{
 	"ingest":            {"steps", "protocol", "protocol/native"},
 	"ingest/mqtt":       {"steps", "ingest"},
 	"ingest/https":      {"steps", "problem", "ingest"},
-	"store":             {"steps"},
+	"ledger":            {"steps"},
+	"prize":             {"steps"},
+	"store":             {"steps", "ledger", "prize"},
 	"points":            {"steps"},
+	"merge":             {"steps"},
+	"plausibility":      {"steps"},
 	"registry":          {"steps"},
 	"pki":               {"steps"},
 	"problem":           {"steps"},
@@ -29,6 +33,7 @@ var rooms = map[string][]string{
 	"uplink/uplinktest": {"steps", "protocol", "protocol/native", "uplink"},
 	"replay":            {"steps", "protocol", "protocol/native", "uplink"},
 	"bench":             {"steps", "protocol/native"},
+	"bench/bare":        {"pki"},
 }
 
 // owners lists the libraries that only some rooms may import, so that they can be replaced.
@@ -36,8 +41,10 @@ var owners = map[string][]string{
 	"github.com/dgraph-io/badger":   {"store"},
 	"github.com/eclipse/paho.mqtt":  {"ingest/broker"},
 	"github.com/spf13":              {"cmd/ayumi"},
+	"github.com/KimMachineGun":      {"cmd/ayumi"},
 	"google.golang.org/protobuf":    {"protocol/native"},
 	"github.com/klauspost/compress": {"ingest/https", "uplink"},
+	"github.com/expr-lang/expr":     {"points"},
 }
 
 type goPackage struct {

@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		demoCommand(), serveCommand(), replayCommand(), benchCommand(),
 		deviceCommand(), participantCommand(), daysCommand(), pointsCommand(), quarantineCommand(),
-		checkConfigCommand(), checkStoreCommand(), versionCommand(),
+		rulesCommand(), checkConfigCommand(), checkStoreCommand(), versionCommand(),
 	)
 	return root
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 )
@@ -22,12 +23,15 @@ func serveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			g, err := newGateway(cfg, dir, cfg.logger(cmd.ErrOrStderr()))
+			log := cfg.logger(cmd.ErrOrStderr())
+			tuned := cfg.tune(availableMemory(), os.Getenv)
+			g, err := newGateway(cfg, dir, log)
 			if err != nil {
 				return err
 			}
+			tuned.log(log, &cfg)
 			defer func() { err = errors.Join(err, g.Close()) }()
-			fmt.Fprint(cmd.OutOrStdout(), g.banner())
+			fmt.Fprint(cmd.OutOrStdout(), g.banner(), tuned.banner())
 			return g.Run(cmd.Context())
 		},
 	}

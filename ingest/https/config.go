@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"ayumi/ingest"
 	"ayumi/steps"
 )
 
@@ -19,6 +20,11 @@ type Config struct {
 	MaxConns      int           // open connections; further ones wait unaccepted; default 16384
 	RetryAfter    time.Duration // least Retry-After of 429 and 503, up to as much again is added; default 5 s
 
+	// RequestsPerDevice is how many requests of one device are handled at once; default 64, answered
+	// with 429. It needs Allowances.
+	RequestsPerDevice int
+	// Allowances say how much each device may upload, answered with 429; nil: as much as it can.
+	Allowances *ingest.Allowances
 	// EncodeReceipt appends r in the request's encoding to dst. It runs on the store's committer,
 	// so it must be quick, and it must not keep r.
 	EncodeReceipt func(dst []byte, r *steps.Receipt, enc steps.Encoding) []byte
@@ -34,7 +40,8 @@ const (
 	writeSlack        = 10 * time.Second // for the answer itself, on top of everything it may wait for
 	lingerTime        = 500 * time.Millisecond
 	maxHeaderBytes    = 16 << 10
-	maxStreams        = 64 // concurrent HTTP/2 requests of one connection
+	maxStreams        = 64        // concurrent HTTP/2 requests of one connection
+	maxUnread         = 128 << 10 // bytes of HTTP/2 bodies that wait to be read, of one connection
 )
 
 func (c Config) withDefaults() (Config, error) {
@@ -46,6 +53,7 @@ func (c Config) withDefaults() (Config, error) {
 	setDefault(&c.MaxWait, time.Second)
 	setDefault(&c.MaxConns, 16384)
 	setDefault(&c.RetryAfter, 5*time.Second)
+	setDefault(&c.RequestsPerDevice, maxStreams)
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -63,6 +71,7 @@ func (c Config) withDefaults() (Config, error) {
 		{"ReadTimeout", int64(c.ReadTimeout)}, {"IdleTimeout", int64(c.IdleTimeout)},
 		{"MaxInFlight", int64(c.MaxInFlight)}, {"MaxWait", int64(c.MaxWait)},
 		{"MaxConns", int64(c.MaxConns)}, {"RetryAfter", int64(c.RetryAfter)},
+		{"RequestsPerDevice", int64(c.RequestsPerDevice)},
 	} {
 		if f.value < 0 {
 			return c, steps.Errorf("configure https", steps.Invalid, "%s is %d; use a positive value or leave it out", f.name, f.value)

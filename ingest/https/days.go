@@ -25,6 +25,7 @@ type dayAnswer struct {
 
 // ownDays answers GET /v1/days.
 func (x *exchange) ownDays() {
+	x.allowance.Spend(1, x.s.cfg.Now())
 	days, err := x.s.dayRange(x.r.URL.RawQuery)
 	if err != nil {
 		x.fail(err)

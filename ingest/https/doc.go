@@ -7,9 +7,11 @@
 //     client sends again; repeating an upload is harmless.
 //   - Identity is the HTTP Basic credential (RFC 7617). It is checked before the body is read.
 //   - Memory is bounded: a request holds at most one body of MaxBodyBytes as received and one
-//     decompressed, MaxInFlight requests are handled at once, and a decompressor stops at
+//     decompressed, MaxInFlight requests are handled at once and as many wait, and a decompressor stops at
 //     MaxBodyBytes however much its input promises. Decompressors run on bodies that have arrived
 //     completely, so a slow sender never holds one.
+//   - No device takes more than RequestsPerDevice of the places or more than its allowance; neither
+//     is asked before the credential was checked, and the body is not read before both.
 //   - Every answer that this package writes is a receipt, a list of days, or a problem document
 //     (RFC 9457) whose type is stable and whose detail names the field and the remedy. Status 500
 //     says nothing about its cause; the log does.

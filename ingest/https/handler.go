@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"ayumi/ingest"
 	"ayumi/problem"
 	"ayumi/steps"
 )
@@ -22,9 +23,11 @@ type exchange struct {
 	r     *http.Request
 	route string
 	id    steps.Identity
-	code  int  // status of the answer, 0 before it
-	bytes int  // of the body as received
-	whole bool // the body was read to its end
+	// What the device may still upload.
+	allowance *ingest.Allowance
+	code      int  // status of the answer, 0 before it
+	bytes     int  // of the body as received
+	whole     bool // the body was read to its end
 }
 
 // Handler returns the routes without the listener around them: no timeouts of the connection, and
@@ -91,6 +94,20 @@ func (x *exchange) dispatch(allow string, handle func(), fits bool) {
 		x.problem(newProblem(problemMethod, "use one of "+allow).with("Allow", allow))
 		return
 	}
+	if !x.authenticate() {
+		return
+	}
+	x.allowance = x.s.cfg.Allowances.Hold(x.id)
+	defer x.s.cfg.Allowances.Release(x.allowance)
+	if !x.allowance.Begin(x.s.cfg.RequestsPerDevice) {
+		x.throttled(0, "the device has "+strconv.Itoa(x.s.cfg.RequestsPerDevice)+" requests (RequestsPerDevice) under way")
+		return
+	}
+	defer x.allowance.End()
+	if wait := x.allowance.Wait(x.s.cfg.Now()); wait > 0 {
+		x.throttled(wait, "the device has used up its allowance")
+		return
+	}
 	if !x.s.enter(x.r.Context()) {
 		x.s.m.shed.Inc()
 		x.problem(newProblem(problemBusy, "more than "+strconv.Itoa(x.s.cfg.MaxInFlight)+
@@ -98,18 +115,40 @@ func (x *exchange) dispatch(allow string, handle func(), fits bool) {
 		return
 	}
 	defer x.s.leave()
-	if x.authenticate() {
-		handle()
-	}
+	handle()
 }
 
-// enter takes a place, waiting for one up to MaxWait.
+// throttled answers a device that asks for too much. Nothing of it was taken; it may come back after
+// the wait. The answer is held back for up to MaxWait of that, which slows whoever comes back at once.
+func (x *exchange) throttled(wait time.Duration, why string) {
+	x.s.m.throttled.Inc()
+	if wait > 0 {
+		t := time.NewTimer(min(wait, x.s.cfg.MaxWait))
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-x.r.Context().Done():
+		case <-x.s.stopped.Done():
+		}
+	}
+	x.problem(problemOf(steps.Errorf("take the request", steps.Overload,
+		"%s; send the same again after the time in Retry-After", why)).with("Retry-After", x.s.retryAfter(wait)))
+}
+
+// enter takes a place, waiting for one up to MaxWait. As many as there are places may wait; so many
+// at once are a stall, and who comes then is sent away at once.
 func (s *Server) enter(ctx context.Context) bool {
 	select {
 	case s.places <- struct{}{}:
 		s.m.inFlight.Inc()
 		return true
 	default:
+	}
+	select {
+	case s.waiting <- struct{}{}:
+		defer func() { <-s.waiting }()
+	default:
+		return false
 	}
 	t := time.NewTimer(s.cfg.MaxWait)
 	defer t.Stop()
@@ -182,11 +221,11 @@ func (x *exchange) fail(err error) {
 // problem answers with a problem document.
 func (x *exchange) problem(p *document) {
 	h := x.w.Header()
+	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
+		h.Set("Retry-After", x.s.retryAfter(0))
+	}
 	for _, f := range p.header {
 		h.Set(f[0], f[1])
-	}
-	if p.Status == http.StatusTooManyRequests || p.Status == http.StatusServiceUnavailable {
-		h.Set("Retry-After", x.s.retryAfter())
 	}
 	if !x.whole && x.r.ContentLength != 0 && x.r.ProtoMajor == 1 {
 		// Without it, net/http reads what is left of the body before it sends the answer.
@@ -195,10 +234,10 @@ func (x *exchange) problem(p *document) {
 	x.reply(p.Status, "application/problem+json", p.marshal())
 }
 
-// retryAfter returns seconds (RFC 9110 section 10.2.3), spread so that those who were turned away
-// together do not come back together.
-func (s *Server) retryAfter() string {
-	base := max(1, int64(s.cfg.RetryAfter/time.Second))
+// retryAfter returns seconds (RFC 9110 section 10.2.3), at least least, spread so that those who were
+// turned away together do not come back together.
+func (s *Server) retryAfter(least time.Duration) string {
+	base := max(1, int64(s.cfg.RetryAfter/time.Second), int64((least+time.Second-1)/time.Second))
 	return strconv.FormatInt(base+s.cfg.Rand(base+1), 10)
 }
 

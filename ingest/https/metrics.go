@@ -23,6 +23,7 @@ type metrics struct {
 	seconds      *prometheus.HistogramVec
 	inFlight     prometheus.Gauge
 	shed         prometheus.Counter
+	throttled    prometheus.Counter
 	body         prometheus.Counter
 	decompressed *prometheus.CounterVec
 	timeouts     prometheus.Counter
@@ -48,8 +49,9 @@ func newMetrics(reg prometheus.Registerer, conns func() float64) (*metrics, erro
 			Name: "ayumi_https_in_flight_requests",
 			Help: "Requests that hold one of the MaxInFlight places.",
 		}),
-		shed: counter("shed_total", "Requests refused because no place became free within MaxWait."),
-		body: counter("body_bytes_total", "Bytes of request bodies as received."),
+		shed:      counter("shed_total", "Requests refused because no place became free within MaxWait."),
+		throttled: counter("throttled_total", "Requests refused because their device had used up its allowance or had too many under way."),
+		body:      counter("body_bytes_total", "Bytes of request bodies as received."),
 		decompressed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "ayumi_https_decompressed_bytes_total",
 			Help: "Bytes of request bodies after decompression, by content coding.",
@@ -62,7 +64,7 @@ func newMetrics(reg prometheus.Registerer, conns func() float64) (*metrics, erro
 		Name: "ayumi_https_connections",
 		Help: "Open connections, each listener's next one included.",
 	}, conns)
-	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.shed, m.body,
+	for _, c := range []prometheus.Collector{m.requests, m.seconds, m.inFlight, m.shed, m.throttled, m.body,
 		m.decompressed, m.timeouts, m.late, m.panics, open} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("cannot register the https metrics: %w", err)

@@ -38,10 +38,10 @@ func newPending(s *Server, enc steps.Encoding) *pending {
 
 // Complete implements ingest.Completion. The receipt is encoded here, because it is valid only
 // during the call.
-func (p *pending) Complete(r *steps.Receipt, err error) {
+func (p *pending) Complete(r *steps.Receipt, err error) steps.Flusher {
 	if !p.state.CompareAndSwap(stateWaiting, stateClaimed) {
 		p.late.Inc()
-		return
+		return nil
 	}
 	switch {
 	case err != nil:
@@ -55,6 +55,7 @@ func (p *pending) Complete(r *steps.Receipt, err error) {
 		}
 	}
 	close(p.done)
+	return nil
 }
 
 // wait returns true when the outcome is there, and false when ctx ended first: Complete then leaves

@@ -41,6 +41,7 @@ type Server struct {
 	codec   *codec
 	http    *http.Server
 	places  chan struct{}   // one element a handled request, MaxInFlight at most
+	waiting chan struct{}   // one element a request that waits for a place, as many at most
 	conns   chan struct{}   // one element an open connection, MaxConns at most
 	base    context.Context // ends when Shutdown gives up waiting
 	abort   context.CancelFunc
@@ -65,8 +66,9 @@ func New(cfg Config, gw Gateway, days Days, log *slog.Logger, reg prometheus.Reg
 	stopped, stop := context.WithCancel(base)
 	s := &Server{
 		cfg: cfg, gw: gw, days: days, log: log, codec: c, base: base, abort: abort, stopped: stopped, stop: stop,
-		places: make(chan struct{}, cfg.MaxInFlight),
-		conns:  make(chan struct{}, cfg.MaxConns),
+		places:  make(chan struct{}, cfg.MaxInFlight),
+		waiting: make(chan struct{}, cfg.MaxInFlight),
+		conns:   make(chan struct{}, cfg.MaxConns),
 	}
 	if s.m, err = newMetrics(reg, func() float64 { return float64(len(s.conns)) }); err != nil {
 		abort()
@@ -82,8 +84,11 @@ func New(cfg Config, gw Gateway, days Days, log *slog.Logger, reg prometheus.Reg
 		MaxHeaderBytes: maxHeaderBytes,
 		HTTP2: &http.HTTP2Config{
 			MaxConcurrentStreams: maxStreams,
-			SendPingTimeout:      30 * time.Second,
-			PingTimeout:          15 * time.Second,
+			// What a client may send before anybody reads it. The defaults are a megabyte each.
+			MaxReceiveBufferPerConnection: maxUnread,
+			MaxReceiveBufferPerStream:     maxUnread,
+			SendPingTimeout:               30 * time.Second,
+			PingTimeout:                   15 * time.Second,
 		},
 		ErrorLog:    slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		BaseContext: func(net.Listener) context.Context { return base },

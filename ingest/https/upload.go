@@ -34,6 +34,7 @@ func (x *exchange) upload() {
 		Bundle:     f.bundle,
 		ReceivedAt: x.s.cfg.Now(),
 		Body:       body.b,
+		Allowance:  x.allowance,
 	}, p)
 	x.s.buffers.put(body)
 	switch {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"ayumi/ingest"
 	"ayumi/steps"
 )
 
@@ -84,6 +85,7 @@ func (c *conn) authenticate(p *connect) refusal {
 		return refusal{result, codes.connack311, codes.connack5}
 	}
 	c.env.Identity, c.env.Transport = id, steps.MQTT
+	c.env.Allowance = c.srv.cfg.Allowances.Hold(id)
 	return refusal{}
 }
 
@@ -109,6 +111,9 @@ func (c *conn) acceptSession(p *connect) bool {
 	c.maximumPacket = p.props.maximumPacket
 	c.problemInfo = p.props.requestProblem
 	c.srv.claim(c)
+	if c.control(ingest.ConnectUnits) != nil {
+		return false
+	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -45,8 +45,14 @@ func (g *batchGateway) run(stop chan struct{}) {
 			batch = append(batch, <-g.queue)
 		}
 		g.commits.Add(1)
+		var flushers []steps.Flusher
 		for _, d := range batch {
-			d.Complete(receipt, nil)
+			if f := d.Complete(receipt, nil); f != nil {
+				flushers = append(flushers, f)
+			}
+		}
+		for _, f := range flushers {
+			f.Flush()
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"ayumi/ingest"
 	"ayumi/steps"
 )
 
@@ -12,6 +13,9 @@ type Config struct {
 	// MaxConnections is the number of open connections above which new ones are closed before a
 	// byte is read.
 	MaxConnections int
+	// ConnectionsPerDevice is how many connections one device may have. Above it, its oldest is
+	// closed.
+	ConnectionsPerDevice int
 	// ConnectTimeout bounds the time from accept to a complete CONNECT, the TLS handshake
 	// included.
 	ConnectTimeout time.Duration
@@ -37,19 +41,23 @@ type Config struct {
 	// for subscribed connections only, and must neither block nor keep r. Nil: no receipts, and
 	// every subscription is refused.
 	EncodeReceipt func(dst []byte, r *steps.Receipt, enc steps.Encoding) []byte
+	// Allowances say how much each device may upload; above it, its connections are not read from.
+	// Nil: as much as it can.
+	Allowances *ingest.Allowances
 }
 
 // DefaultConfig returns the bounds of one gateway for some ten thousands of devices.
 func DefaultConfig() Config {
 	return Config{
-		MaxConnections:   25_000,
-		ConnectTimeout:   10 * time.Second,
-		MaxPacketBytes:   1<<20 + 1<<10,
-		ReceiveMaximum:   64,
-		KeepAliveDefault: 5 * time.Minute,
-		KeepAliveMax:     time.Hour,
-		WriteTimeout:     10 * time.Second,
-		ReceiptBuffer:    64 << 10,
+		MaxConnections:       25_000,
+		ConnectionsPerDevice: 8,
+		ConnectTimeout:       10 * time.Second,
+		MaxPacketBytes:       1<<20 + 1<<10,
+		ReceiveMaximum:       64,
+		KeepAliveDefault:     5 * time.Minute,
+		KeepAliveMax:         time.Hour,
+		WriteTimeout:         10 * time.Second,
+		ReceiptBuffer:        64 << 10,
 	}
 }
 
@@ -68,6 +76,7 @@ func (c *Config) check() error {
 		v, lo, hi int64
 	}{
 		{"MaxConnections", int64(c.MaxConnections), 1, 1 << 24},
+		{"ConnectionsPerDevice", int64(c.ConnectionsPerDevice), 1, 1 << 10},
 		{"ConnectTimeout", int64(c.ConnectTimeout), int64(time.Millisecond), int64(time.Hour)},
 		{"MaxPacketBytes", int64(c.MaxPacketBytes), connectBytes, maxRemainingLength},
 		{"ReceiveMaximum", int64(c.ReceiveMaximum), 1, 65_535},

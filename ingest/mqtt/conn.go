@@ -194,15 +194,8 @@ func (c *conn) handle(h header, body []byte) error {
 			return err
 		}
 		return c.publish(p)
-	case typePingreq:
-		if len(body) > 0 {
-			return errTrailing
-		}
-		return c.reply(appendPingresp)
-	case typeSubscribe:
-		return c.subscribe(body)
-	case typeUnsubscribe:
-		return c.unsubscribe(body)
+	case typePingreq, typeSubscribe, typeUnsubscribe:
+		return c.request(h.kind, body)
 	case typeDisconnect:
 		if err := parseDisconnect(body, c.level, c.sessionExpiry); err != nil {
 			return err
@@ -215,6 +208,23 @@ func (c *conn) handle(h header, body []byte) error {
 	default: // acknowledgements of what we never send, and packets that only a server sends
 		return violation("the packet type is none that a client may send here")
 	}
+}
+
+// request answers a packet that asks for an answer and brings no upload.
+func (c *conn) request(kind packetType, body []byte) error {
+	if err := c.control(controlUnits); err != nil {
+		return err
+	}
+	switch kind {
+	case typeSubscribe:
+		return c.subscribe(body)
+	case typeUnsubscribe:
+		return c.unsubscribe(body)
+	}
+	if len(body) > 0 {
+		return errTrailing
+	}
+	return c.reply(appendPingresp)
 }
 
 // reply appends a packet to the output. It waits while a client that asks but does not read has

@@ -12,6 +12,8 @@
 //     bytes that arrived, not with the length that was claimed.
 //   - No lock is held across a socket write or a Submit. The store's committer never waits for a
 //     socket, and a slow reader delays nobody but itself.
+//   - A device that has used up its allowance is not read from for a while; no other device waits
+//     for it, and connecting again brings it nothing.
 //   - A panic while serving a connection closes that connection only.
 //
 // Caveats:
@@ -28,6 +30,6 @@
 // Files: codes.go has the codes of the wire and the one table from steps.Kind and steps.Reason to
 // them; cursor.go, properties.go, connect.go and packets.go are the parser, pure functions over
 // bytes; encode.go is its counterpart. server.go accepts, conn.go is the life of a connection,
-// inbox.go its input, outbox.go its output, publish.go the way of a payload, subscribe.go the
-// receipts.
+// inbox.go its input, outbox.go its output, publish.go the way of a payload, throttle.go
+// the device's allowance, subscribe.go the receipts.
 package mqtt

@@ -26,11 +26,18 @@ type item struct {
 	done ingest.Completion
 }
 
-func (it item) store()         { it.done.Complete(storedReceipt(), nil) }
-func (it item) fail(err error) { it.done.Complete(nil, err) }
+func (it item) store()         { complete(it.done, storedReceipt(), nil) }
+func (it item) fail(err error) { complete(it.done, nil, err) }
 
 func (it item) refuse(reason steps.Reason, detail string) {
-	it.done.Complete(refusedReceipt(reason, detail), nil)
+	complete(it.done, refusedReceipt(reason, detail), nil)
+}
+
+// complete is a commit of one payload.
+func complete(done ingest.Completion, r *steps.Receipt, err error) {
+	if f := done.Complete(r, err); f != nil {
+		f.Flush()
+	}
 }
 
 func storedReceipt() *steps.Receipt {

@@ -62,6 +62,7 @@ type metrics struct {
 	receipts        prometheus.Counter
 	receiptsDropped prometheus.Counter
 	handedOver      prometheus.Counter
+	throttled       prometheus.Counter
 	panics          prometheus.Counter
 }
 
@@ -85,6 +86,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		receipts:        counter("receipts_total", "Receipts queued for subscribers."),
 		receiptsDropped: counter("receipts_dropped_total", "Receipts dropped because the subscriber read too slowly or accepts no packet of that size."),
 		handedOver:      counter("readers_handed_over_total", "Connections whose publish waited so long that another goroutine read on."),
+		throttled:       counter("throttled_total", "Packets held up because their device had used up its allowance."),
 		panics:          counter("panics_total", "Panics while serving a connection."),
 	}
 	all = append(all, m.connections)

@@ -12,7 +12,7 @@ import (
 //
 // Whoever has something to say appends to it; a writer goroutine exists only while there is
 // something to write. It takes the whole buffer and writes it with one call, so all PUBACKs of a
-// commit, and of the commits that ended during the last write, share one syscall.
+// commit (steps.Flusher), and of the commits that ended during the last write, share one syscall.
 //
 // A goroutine for each connection that has output, instead of a pool of flushers: whatever a pool
 // does to a peer that does not read (a short deadline, a second chance elsewhere), some other
@@ -23,6 +23,7 @@ type outbox struct {
 	pending  *outBuffer // nil when nothing waits, so that an idle connection holds no buffer
 	writing  bool       // a writer goroutine exists
 	broken   bool       // nothing can be written any more
+	due      bool       // Complete has handed the connection out to be flushed
 	pubacks  int        // PUBACKs in pending
 	receipts int        // bytes of receipts in pending
 	armed    time.Time  // when the write deadline was last renewed; the writer's

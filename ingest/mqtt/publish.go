@@ -93,6 +93,11 @@ type delivery struct {
 var deliveries = sync.Pool{New: func() any { return new(delivery) }}
 
 func (c *conn) deliver(p publish, arrived time.Time) error {
+	if c.env.Allowance.Wait(arrived) > 0 {
+		if err := c.throttle(untilAllowed); err != nil {
+			return err
+		}
+	}
 	seq, err := c.admit(p.qos)
 	if err != nil {
 		return err
@@ -181,14 +186,15 @@ func (c *conn) submit(d *delivery) (err error) {
 }
 
 // Complete is called by the store's committer. It takes the connection's lock, which is never
-// held across anything that waits, and leaves the writing to the connection's writer.
-func (d *delivery) Complete(r *steps.Receipt, err error) {
+// held across anything that waits, and leaves the writing to the connection's writer, which Flush
+// starts once the connection's other PUBACKs of the commit are there too.
+func (d *delivery) Complete(r *steps.Receipt, err error) (later steps.Flusher) {
 	c, seq, id, qos, enc := d.c, d.seq, d.id, d.qos, d.enc
 	device := c.key.device
 	c.mu.Lock()
 	if d.abandoned {
 		c.mu.Unlock()
-		return
+		return nil
 	}
 	deliveries.Put(d)
 	c.inFlight--
@@ -215,7 +221,9 @@ func (d *delivery) Complete(r *steps.Receipt, err error) {
 	if c.stopping && c.inFlight == 0 {
 		c.endLocked(c.stopWhy, c.stopCode)
 	}
-	c.flushLocked()
+	if acked && !c.out.due && !c.out.writing {
+		c.out.due, later = true, c
+	}
 	c.mu.Unlock()
 
 	if err == nil {
@@ -227,6 +235,15 @@ func (d *delivery) Complete(r *steps.Receipt, err error) {
 	if orphan {
 		c.srv.settleOrphan()
 	}
+	return later
+}
+
+// Flush implements steps.Flusher: it starts a writer for the PUBACKs of a commit.
+func (c *conn) Flush() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.due = false
+	c.flushLocked()
 }
 
 // acknowledgeLocked appends the PUBACK.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -29,7 +30,7 @@ type Gateway interface {
 // sessionKey names a client within a device, so that nobody can take over another's connection.
 type sessionKey struct {
 	device steps.DeviceID
-	client string
+	client string // empty: of no name, which nobody can take over
 }
 
 // Server is the listener.
@@ -48,8 +49,8 @@ type Server struct {
 	mu        sync.Mutex
 	listeners map[net.Listener]struct{} // being served
 	conns     map[*conn]struct{}
-	sessions  map[sessionKey]*conn
-	orphans   int // payloads submitted by connections that are gone
+	devices   map[steps.DeviceID][]*conn // those that are connected, with their connections, oldest first
+	orphans   int                        // payloads submitted by connections that are gone
 	watching  bool
 	stopping  bool
 	settled   bool // idle is closed
@@ -67,7 +68,7 @@ func New(cfg Config, gw Gateway, log *slog.Logger, reg prometheus.Registerer) (*
 	s := &Server{
 		cfg: cfg, gw: gw, log: log, metrics: m,
 		stopped: make(chan struct{}), idle: make(chan struct{}),
-		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, sessions: map[sessionKey]*conn{},
+		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, devices: map[steps.DeviceID][]*conn{},
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	return s, nil
@@ -142,31 +143,54 @@ func (s *Server) start(nc net.Conn) {
 }
 
 // claim makes c the connection of its client identifier and closes the one it replaces
-// (MQTT-3.1.4-3). What that one submitted goes on and is not acknowledged.
+// (MQTT-3.1.4-3), or else its device's oldest one if the device has too many. What that one
+// submitted goes on and is not acknowledged.
 func (s *Server) claim(c *conn) {
-	if c.key.client == "" {
-		return
-	}
 	s.mu.Lock()
-	old := s.sessions[c.key]
-	s.sessions[c.key] = c
+	own := s.devices[c.key.device]
+	why, code := causeTakenOver, codeSessionTakenOver
+	at := -1
+	if c.key.client != "" {
+		at = slices.IndexFunc(own, func(o *conn) bool { return o.key.client == c.key.client })
+	}
+	if at < 0 && len(own) >= s.cfg.ConnectionsPerDevice {
+		at, why, code = 0, causeOverload, codeQuotaExceeded
+	}
+	var old *conn
+	if at >= 0 {
+		old = own[at]
+		own = slices.Delete(own, at, at+1)
+	}
+	s.devices[c.key.device] = append(own, c)
 	s.mu.Unlock()
 	if old != nil {
-		old.end(causeTakenOver, codeSessionTakenOver)
+		old.end(why, code)
+	}
+}
+
+// disclaimLocked is the opposite of claim.
+func (s *Server) disclaimLocked(c *conn) {
+	own := s.devices[c.key.device]
+	at := slices.Index(own, c)
+	switch {
+	case at < 0: // replaced, or never accepted
+	case len(own) == 1:
+		delete(s.devices, c.key.device)
+	default:
+		s.devices[c.key.device] = slices.Delete(own, at, at+1)
 	}
 }
 
 // remove forgets a connection that has finished with orphans payloads in flight.
 func (s *Server) remove(c *conn, orphans int) {
 	s.subscribers.remove(c)
+	s.cfg.Allowances.Release(c.env.Allowance)
 	s.metrics.connections.Dec()
 	s.metrics.disconnects[c.why].Inc()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if s.sessions[c.key] == c {
-		delete(s.sessions, c.key)
-	}
+	s.disclaimLocked(c)
 	s.orphans += orphans
 	s.settleLocked()
 }

@@ -329,8 +329,8 @@ func TestChurn(t *testing.T) {
 	if acked.Load() == 0 {
 		t.Error("nothing was acknowledged")
 	}
-	if len(s.sessions) != 0 || len(s.conns) != 0 || s.orphans != 0 {
-		t.Errorf("left: %d sessions, %d connections, %d payloads", len(s.sessions), len(s.conns), s.orphans)
+	if len(s.devices) != 0 || len(s.conns) != 0 || s.orphans != 0 {
+		t.Errorf("left: %d devices, %d connections, %d payloads", len(s.devices), len(s.conns), s.orphans)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestReceipts(t *testing.T) {
 
 			c.publish(6, "x") // the encoder's panic stays in the listener and costs only the receipt
 			it := gw.take(t)
-			it.done.Complete(&steps.Receipt{Record: steps.RecordID{Index: 666}}, nil)
+			complete(it.done, &steps.Receipt{Record: steps.RecordID{Index: 666}}, nil)
 			c.wantPuback(6, codeSuccess)
 
 			c.send(packet(typeUnsubscribe, 2, uint16s(8), props(level), text(own)))

@@ -1,0 +1,163 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/ledger"
+	"ayumi/steps"
+)
+
+const lateVersion = 1
+
+func appendLate(dst []byte, l *steps.LateDay) []byte {
+	dst = append(dst, lateVersion)
+	dst = binary.AppendVarint(dst, l.At)
+	dst = binary.AppendUvarint(dst, l.Steps)
+	dst = binary.AppendUvarint(dst, uint64(l.Points))
+	dst = appendString(dst, l.RuleSet)
+	dst = append(dst, byte(l.Decision.State))
+	dst = binary.AppendVarint(dst, l.Decision.At)
+	dst = appendString(dst, l.Decision.By)
+	return appendString(dst, l.Decision.Reason)
+}
+
+func parseLate(body []byte, pd steps.ParticipantDay) (l steps.LateDay, err error) {
+	r := reader{b: body}
+	if r.byte() != lateVersion {
+		r.fail()
+	}
+	l.ParticipantDay = pd
+	l.At, l.Steps, l.Points, l.RuleSet = r.varint(), r.uvarint(), steps.Points(r.uvarint()), r.string()
+	l.Decision = steps.Decision{State: steps.DecisionState(r.byte()), At: r.varint(), By: r.string(), Reason: r.string()}
+	return l, r.done()
+}
+
+// page reads a participant-day's page.
+func (s *Store) page(txn *badger.Txn, pd steps.ParticipantDay) (p page, found bool, err error) {
+	body, err := s.getSealed(txn, "award", dayKey(prefixAward, pd), nameOf(pd))
+	if err != nil || body == nil {
+		return p, false, err
+	}
+	if p, err = parsePage(body, ""); err != nil {
+		return p, false, corrupt("award", nameOf(pd), err)
+	}
+	return p, true, nil
+}
+
+// late reads a participant-day's late data.
+func (s *Store) late(txn *badger.Txn, pd steps.ParticipantDay) (l steps.LateDay, found bool, err error) {
+	body, err := s.getSealed(txn, "late day", dayKey(prefixLate, pd), nameOf(pd))
+	if err != nil || body == nil {
+		return l, false, err
+	}
+	if l, err = parseLate(body, pd); err != nil {
+		return l, false, corrupt("late day", nameOf(pd), err)
+	}
+	return l, true, nil
+}
+
+// writeLate notes what a closed day would have earned, on the committer. Its page takes up the steps
+// and no points.
+func (s *Store) writeLate(txn *badger.Txn, w *writes, a *steps.Award) error {
+	p, known, err := s.page(txn, a.ParticipantDay)
+	if err != nil {
+		return err
+	}
+	old, listed, err := s.late(txn, a.ParticipantDay)
+	if err != nil {
+		return err
+	}
+	if !known {
+		p.ruleSet = a.RuleSet
+	}
+	if !known || p.steps != a.Steps {
+		p.steps = a.Steps
+		w.set(dayKey(prefixAward, a.ParticipantDay), appendPage(nil, &p))
+	}
+	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: s.cfg.Clock().Unix(), Steps: a.Steps, Points: a.Points, RuleSet: a.RuleSet}
+	if listed {
+		late.At = old.At
+		if old.Points == late.Points {
+			late.Decision = old.Decision // on the same question
+		}
+	}
+	key := dayKey(prefixLate, a.ParticipantDay)
+	switch {
+	case late.Points != p.points && (!listed || late != old):
+		w.set(key, appendLate(nil, &late))
+	case late.Points == p.points && listed:
+		w.delete(key)
+	}
+	return nil
+}
+
+// EachLate calls fn for the closed days whose data changed afterwards so that they would have earned
+// other points, in the order of day and participant.
+func (s *Store) EachLate(ctx context.Context, f steps.LateFilter, fn func(steps.LateDay) error) error {
+	err := s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixLate}, appendDay([]byte{prefixLate}, f.Days.From), true, func(key, value []byte) error {
+			pd, ok := splitDayKey(key)
+			if !ok || !f.Days.Contains(pd.Day) {
+				return errStop
+			}
+			if f.Participant != "" && pd.Participant != f.Participant {
+				return ctx.Err()
+			}
+			body, err := s.auth.open(key, value)
+			var l steps.LateDay
+			if err == nil {
+				l, err = parseLate(body, pd)
+			}
+			if err != nil {
+				return corrupt("late day", nameOf(pd), err)
+			}
+			if f.Undecided && l.Decision.State != steps.Open {
+				return ctx.Err()
+			}
+			p, _, err := s.page(txn, pd)
+			if err != nil {
+				return err
+			}
+			l.Final = p.points
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return fn(l)
+		})
+	})
+	if err == errStop {
+		return nil
+	}
+	return err
+}
+
+// DiscardLate records staff's decision to leave a closed day as it is; d.State and d.At are filled in.
+// The day stays listed with the decision, which falls when the day would earn yet other points. It is
+// NotFound if there is no late data, a Conflict if that is decided on.
+func (s *Store) DiscardLate(ctx context.Context, pd steps.ParticipantDay, d steps.Decision) error {
+	const op = "decide on late data"
+	if d.By == "" || d.Reason == "" || len(d.By) > ledger.MaxByBytes || len(d.Reason) > ledger.MaxReasonBytes {
+		return steps.Errorf(op, steps.Invalid, "a reason (at most %d bytes) and who decided (at most %d) are needed",
+			ledger.MaxReasonBytes, ledger.MaxByBytes)
+	}
+	return s.change(ctx, closeBytes+len(d.By)+len(d.Reason), func(txn *badger.Txn) error {
+		l, found, err := s.late(txn, pd)
+		if err != nil {
+			return err
+		}
+		if !found {
+			return steps.E(op, steps.NotFound, fmt.Errorf("%s has no late data", nameOf(pd)))
+		}
+		if l.Decision.State != steps.Open {
+			return steps.Errorf(op, steps.Conflict, "%s was %s by %s already", nameOf(pd), l.Decision.State, l.Decision.By)
+		}
+		l.Decision = steps.Decision{State: steps.Discarded, At: s.cfg.Clock().Unix(), By: d.By, Reason: d.Reason}
+		w := &writes{s: s}
+		w.set(dayKey(prefixLate, pd), appendLate(nil, &l))
+		return w.apply(txn)
+	}, nil)
+}
