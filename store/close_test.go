@@ -84,7 +84,8 @@ func TestCloseWaitsForScores(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if days, err := r.Dirty(10); err != nil || len(days) != 1 {
+	r.upload("q", day0, 1, 400) // for the first time, after the closing was asked for
+	if days, err := r.Dirty(10); err != nil || len(days) != 2 {
 		t.Fatalf("dirty days %v, %v", days, err)
 	}
 	if closed := r.closeDay(day0); closed.Points != 4 {

@@ -167,6 +167,7 @@ func keepBooks(dir string) error {
 		return err
 	}
 	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
 	ran := make(chan error, 1)
 	go func() { ran <- s.Run(ctx) }()
 	for i, step := range bookSteps() {
