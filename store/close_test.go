@@ -288,6 +288,10 @@ func TestClosingIsResumed(t *testing.T) {
 		if err != nil || balances != n || sum != 5*n {
 			t.Errorf("%d balances of %d points together, %v", balances, sum, err)
 		}
+		report, err := r.Check(context.Background(), nil)
+		if err != nil || report.ProblemCount > 0 {
+			t.Errorf("half closed: %v, %v", err, report.Problems)
+		}
 		r.upload(many(n-1), day0, 2, 9000) // late, though nothing of it is posted yet
 		r.score("x@1", perThousand)
 		if closed := r.closeDay(day0); closed.Participants != n || closed.Points != 5*n {
