@@ -200,7 +200,8 @@ type CloseRequest struct {
 	Day    Day
 	Period PeriodID // to which the day's points go
 	By     string   // who or what closes it
-	// Held reports whether a participant's points of the day are held for review. nil holds none.
+	// Held reports whether a participant's points of the day are held for review. nil holds none. It is
+	// asked once for everybody with points, by the caller's goroutine.
 	Held func(ParticipantID) bool
 }
 
@@ -233,6 +234,12 @@ type ClosedDay struct {
 	Participants int    // who got points so far
 	Points       Points // that went to available
 	Held         Points // that went to pending
+}
+
+// Expiry is what the end of a point period took.
+type Expiry struct {
+	Participants int
+	Points       Points
 }
 
 // LateDay is a closed day whose data changed afterwards so that it would have earned other points.

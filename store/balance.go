@@ -175,8 +175,8 @@ func (s *Store) Balance(p steps.ParticipantID) (b steps.Balance, err error) {
 	return b, err
 }
 
-// EachBalance calls fn for every participant who has or had points, in the order of their IDs. It works
-// on one snapshot. The balance is valid during the call only.
+// EachBalance calls fn for every participant who was ever scored or has an entry, in the order of their IDs.
+// It works on one snapshot. The balance is valid during the call only.
 func (s *Store) EachBalance(ctx context.Context, fn func(*steps.Balance) error) error {
 	return s.viewOpen(func(txn *badger.Txn, open []openDay) error { return s.eachBalance(ctx, txn, open, fn) })
 }

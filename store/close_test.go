@@ -84,7 +84,8 @@ func TestCloseWaitsForScores(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if days, err := r.Dirty(10); err != nil || len(days) != 1 {
+	r.upload("q", day0, 1, 400) // for the first time, after the closing was asked for
+	if days, err := r.Dirty(10); err != nil || len(days) != 2 {
 		t.Fatalf("dirty days %v, %v", days, err)
 	}
 	if closed := r.closeDay(day0); closed.Points != 4 {
@@ -286,6 +287,10 @@ func TestClosingIsResumed(t *testing.T) {
 		})
 		if err != nil || balances != n || sum != 5*n {
 			t.Errorf("%d balances of %d points together, %v", balances, sum, err)
+		}
+		report, err := r.Check(context.Background(), nil)
+		if err != nil || report.ProblemCount > 0 {
+			t.Errorf("half closed: %v, %v", err, report.Problems)
 		}
 		r.upload(many(n-1), day0, 2, 9000) // late, though nothing of it is posted yet
 		r.score("x@1", perThousand)

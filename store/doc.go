@@ -1,5 +1,6 @@
 // Package store is everything that knows Badger and the journal: uploads as they came, the head
-// (recent days in memory), day blocks and totals, quarantine, awards, and the registry's table.
+// (recent days in memory), day blocks and totals, quarantine, the points' ledger with its awards, balances
+// and exchanges, and the registry's table.
 //
 // # How a write becomes durable
 //
@@ -35,8 +36,23 @@
 //     and Badger drops a damaged log tail without an error.
 //   - A day that changed since it was scored is in the dirty set, which survives a crash: through
 //     the journal before a checkpoint, through the dirty table after it.
+//   - A page's points are the sum of its postings; a balance is the sum of the final points and entries
+//     of its participant; all accounts together are zero. A change of the ledger is in one transaction,
+//     whole: whatever can be refused is refused before anything is set.
+//   - The page of a closed day changes by corrections only, but for the steps that it was last scored from.
 //
-// # Format, version 1
+// # The ledger
+//
+// PutAwards writes the page of a participant-day: the postings of its provisional points. CloseDay fixes
+// the pages of a day and moves what they earned to the balances, chunk by chunk, in the order of
+// participants; the record of the closed day says how far it has come. What it prepares from a snapshot
+// the committer checks against the balances that changed since (touched). Everything else is an entry,
+// read, computed and written by the committer inside its transaction. docs/ledger.md says what the
+// accounts mean.
+//
+// # Format, version 2
+//
+// Version 1 had other awards and no ledger; opening such a store converts it (migrate.go).
 //
 // Integers in keys are big-endian. A day is int32 days since 1970-01-01 with the sign bit flipped.
 // uvarint and varint are those of encoding/binary; a string is uvarint length and bytes; tag is the
@@ -47,7 +63,7 @@
 //	b participant 0 day(4) device    1, uvarint n, n sources, uvarint m, m lanes, tag
 //	t day(4) participant             uvarint steps, tag
 //	d day(4) participant             empty: the day waits to be scored
-//	a day(4) participant             uvarint steps, varint points, string rule set, tag
+//	a day(4) participant             page, tag
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
 //	                                 contact, tag
 //	h participant 0 day(4) kind      activity: varint recorded at, string by, varint cancelled at, string
@@ -57,6 +73,31 @@
 //	r key                            a record of the registry, tag
 //	m format|retired|transactions    format version; newest group covered by blocks; transactions
 //	m rules|rescore                  fingerprint of the rules; present while all days are rescored
+//	m migrated                       newest award converted, while a store of version 1 is
+//	z day(4)                         1, state(1), string period, varint at, string by, uvarint participants,
+//	                                 uvarint points, uvarint held, string last participant, tag
+//	f day(4) last participant        chunk of final points, tag
+//	l day(4) participant             late: 1, varint at, uvarint steps, uvarint points, string rule set,
+//	                                 decision(1), varint at, string by, string reason, tag
+//	s participant                    balance: 1, uvarint entries, uvarint n, n times string period,
+//	                                 uvarint available, uvarint pending; tag
+//	e participant 0 seq(8)           entry, tag
+//	k participant 0 request key      uvarint seq, tag
+//	g account(1)                     varint points, tag: the programme's accounts
+//	p prize                          1, string name (ja), string name (en), uvarint price, unlimited(1),
+//	                                 uvarint stock, uvarint taken, varint from, varint until, tag
+//	x exchange(8)                    1, string participant, string prize, uvarint price, varint at,
+//	                                 uvarint entry, state(1), varint changed at, string by, string reason,
+//	                                 uvarint refund, tag
+//
+//	page     1, uvarint steps, varint points, string rule set, uvarint n, n postings: kind(1), varint
+//	         seconds since the one before, varint points, and then: of an award or an adjustment uvarint
+//	         steps and, where the kind has its highest bit set, string rule set; of a carried line uvarint
+//	         how many it sums up; of a correction uvarint seq of the entry
+//	chunk    1, varint at, string period, uvarint n, n times: uvarint bytes that the participant shares
+//	         with the one before, string rest, uvarint twice the points, plus 1 where they are held
+//	entry    1, kind(1), varint at, string request key, varint day, uvarint exchange, string reason, string
+//	         by, uvarint n, n postings: from(1), to(1), string period, uvarint points
 //
 // The journal is the files journal/FIRST.log, FIRST being the number of the first group, in 16
 // hexadecimal digits. Each holds records: length(4) of what follows but for the tag, then 1, group(8),

@@ -271,7 +271,7 @@ func TestExpire(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.post(many(2), "r", steps.EntryRelease, 4)
-	if done, err := r.Expire(ctx, year, year.Expires+2); err != nil || done != (Expiry{Participants: 2, Points: 14}) {
+	if done, err := r.Expire(ctx, year, year.Expires+2); err != nil || done != (steps.Expiry{Participants: 2, Points: 14}) {
 		t.Errorf("what came back: %+v, %v", done, err)
 	}
 }

@@ -9,12 +9,6 @@ import (
 	"ayumi/steps"
 )
 
-// Expiry is what Expire did.
-type Expiry struct {
-	Participants int
-	Points       steps.Points
-}
-
 // expiryPiece is how many participants' points expire in one transaction: some milliseconds of the
 // committer.
 const expiryPiece = 512
@@ -23,7 +17,7 @@ const expiryPiece = 512
 // It works in bounded transactions beside everything else, and only what is there expires: repeating
 // it, after an interruption too, takes what was left out or has come back since. What is held for review
 // stays. It is a Conflict while the period can still be exchanged today.
-func (s *Store) Expire(ctx context.Context, p steps.Period, today steps.Day) (done Expiry, err error) {
+func (s *Store) Expire(ctx context.Context, p steps.Period, today steps.Day) (done steps.Expiry, err error) {
 	const op = "expire points"
 	if p.ID == "" || p.Expires == 0 {
 		return done, steps.Errorf(op, steps.Invalid, "the period %q has no last day", p.ID)
@@ -57,7 +51,7 @@ func (s *Store) Expire(ctx context.Context, p steps.Period, today steps.Day) (do
 }
 
 // expirePiece expires what some participants have now of a period.
-func (s *Store) expirePiece(ctx context.Context, id steps.PeriodID, piece []steps.ParticipantID) (done Expiry, err error) {
+func (s *Store) expirePiece(ctx context.Context, id steps.PeriodID, piece []steps.ParticipantID) (done steps.Expiry, err error) {
 	err = s.change(ctx, len(piece)*expiryBytes, func(txn *badger.Txn) error {
 		w := &writes{s: s}
 		for _, p := range piece {
@@ -79,7 +73,7 @@ func (s *Store) expirePiece(ctx context.Context, id steps.PeriodID, piece []step
 		return w.apply(txn)
 	}, nil)
 	if err != nil {
-		return Expiry{}, err
+		return steps.Expiry{}, err
 	}
 	return done, nil
 }

@@ -17,6 +17,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
@@ -383,4 +384,27 @@ func TestUnacknowledgedTail(t *testing.T) {
 	if left, _ := filepath.Glob(filepath.Join(cfg.Dir, "journal", "*.log")); len(left) > 1 {
 		t.Errorf("journal files after a checkpoint: %v", left)
 	}
+}
+
+// TestTornChange fails the commit when a change was set in part.
+func TestTornChange(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	r := start(t, cfg)
+	r.post("p", "b", steps.EntryBonus, 5)
+	err := r.change(context.Background(), 0, func(txn *badger.Txn) error {
+		w := &writes{s: r.Store}
+		w.set(balanceKey("p"), appendBalance(nil, &steps.Balance{Entries: 9}))
+		w.pairs = append(w.pairs, keyValue{nil, []byte("a key that Badger refuses")})
+		return w.apply(txn)
+	}, nil)
+	refused(t, "a change that was set in part", err, steps.Unavailable, "write ledger")
+	if err := <-r.ran; err == nil {
+		t.Error("Run goes on")
+	}
+	r.stop()
+	r.stop = nil
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	start(t, cfg).wants("p", 0, 0, 5)
 }

@@ -106,6 +106,11 @@ func printReport(cmd *cobra.Command, format format, r *store.Report) error {
 		{"journal groups not yet in blocks", r.JournalGroups},
 		{"awards", r.Awards},
 		{"days waiting to be scored", r.Waiting},
+		{"closed days", r.ClosedDays},
+		{"late days", r.Late},
+		{"balances", r.Balances},
+		{"ledger entries", r.Entries},
+		{"exchanges", r.Exchanges},
 		{"quarantined payloads", r.Quarantined},
 		{"problems", r.ProblemCount},
 	} {
