@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -208,8 +210,26 @@ func crashFleet(t *testing.T, c *admin.Client, people, days int, faults replay.F
 	return f
 }
 
-// sending says how to reach a gateway, and the addresses to serve on the next time.
-func sending(t *testing.T, c *admin.Client, f *fleet) (replay.RunOptions, map[string]string) {
+// lastingPorts are addresses for a gateway that comes back on them. They lie below those from which
+// the system serves outgoing connections, one of which would take a port in between.
+func lastingPorts(t *testing.T) map[string]string {
+	t.Helper()
+	addresses := map[string]string{}
+	for _, name := range []string{"mqtt", "mqtts", "https"} {
+		for addresses[name] == "" {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))) //nolint:gosec // a test
+			if err != nil {
+				continue
+			}
+			addresses[name] = l.Addr().String()
+			defer l.Close()
+		}
+	}
+	return addresses
+}
+
+// sending says how to reach a gateway.
+func sending(t *testing.T, c *admin.Client, f *fleet) replay.RunOptions {
 	t.Helper()
 	status, err := c.Status(t.Context())
 	if err != nil {
@@ -221,7 +241,7 @@ func sending(t *testing.T, c *admin.Client, f *fleet) (replay.RunOptions, map[st
 	}
 	o.Retry.Max = 500 * time.Millisecond
 	o.Timeout = 10 * time.Second
-	return o, status.Addresses
+	return o
 }
 
 // expected is what the fleet's people walked.
@@ -262,10 +282,10 @@ func startReplay(ctx context.Context, o replay.RunOptions, devices []replay.Devi
 func TestKillDuringReplay(t *testing.T) {
 	t.Parallel()
 	dir, rng := filepath.Join(t.TempDir(), "data"), dice(t)
-	p := serve(t, dir, writeConfig(t, nil, ""))
+	config := writeConfig(t, lastingPorts(t), "")
+	p := serve(t, dir, config)
 	f := crashFleet(t, p.dial(), 12, 14, replay.AllFaults)
-	o, addresses := sending(t, p.dial(), f)
-	again := writeConfig(t, addresses, "")
+	o := sending(t, p.dial(), f)
 
 	var trigger atomic.Pointer[fuse]
 	o.OnAck = func(d steps.DeviceID, i int) { trigger.Load().acked(d, i) }
@@ -283,7 +303,7 @@ func TestKillDuringReplay(t *testing.T) {
 		case <-lit.fired:
 			p.kill()
 			round++
-			p = serve(t, dir, again)
+			p = serve(t, dir, config)
 			lit = arm()
 		case done := <-end: // everything got through before the next kill: once more
 			reconnects += wholeReplay(t, f, done)
@@ -324,10 +344,10 @@ func wholeReplay(t *testing.T, f *fleet, end replayed) int {
 func TestKillKeepsAcknowledged(t *testing.T) {
 	t.Parallel()
 	dir, rng := filepath.Join(t.TempDir(), "data"), dice(t)
-	p := serve(t, dir, writeConfig(t, nil, ""))
+	config := writeConfig(t, lastingPorts(t), "")
+	p := serve(t, dir, config)
 	f := crashFleet(t, p.dial(), 24, 28, 0)
-	o, addresses := sending(t, p.dial(), f)
-	again := writeConfig(t, addresses, "")
+	o := sending(t, p.dial(), f)
 	acked := newLedger(f)
 	rounds := crashes(t)
 	for range rounds {
@@ -353,7 +373,7 @@ func TestKillKeepsAcknowledged(t *testing.T) {
 		acked.note(&done.result, index)
 		t.Logf("killed after %d of %d acknowledgements that were left", done.result.Acknowledged, left)
 		soundStore(t, dir)
-		p = serve(t, dir, again)
+		p = serve(t, dir, config)
 		acked.verify(t, readDays(t, dir))
 	}
 	o.OnAck = nil
