@@ -223,6 +223,19 @@ func (s *script) verify(t *testing.T, seen func(n int) bool) {
 	}
 }
 
+// finish uploads what is left, and stops a gateway that must then hold everything.
+func (m *mixture) finish(t *testing.T, p *process) {
+	t.Helper()
+	rest, _ := m.uploads.rest()
+	if done := <-startReplay(t.Context(), m.send, rest); done.err != nil {
+		t.Fatal(done.err)
+	}
+	sameDays(t, readDays(t, p.dir), expected(m.fleet))
+	p.signal()
+	p.stopsWithin(stopLimit())
+	soundStore(t, p.dir)
+}
+
 // mixtureConfig makes checkpoints frequent, so that faults find them.
 const mixtureConfig = "  checkpoint_bytes: 16384\n  checkpoint_every: 1s\n  quarantine_per_device: 1000000\n"
 
@@ -251,13 +264,5 @@ func TestKillMixedLoad(t *testing.T) {
 			return
 		}
 	}
-	rest, _ := m.uploads.rest()
-	done := <-startReplay(t.Context(), m.send, rest)
-	if done.err != nil {
-		t.Fatal(done.err)
-	}
-	sameDays(t, readDays(t, dir), expected(m.fleet))
-	p.signal()
-	p.stopsWithin(stopLimit())
-	soundStore(t, dir)
+	m.finish(t, p)
 }
