@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -128,18 +129,22 @@ func register(ctx context.Context, c *admin.Client, n int) (err error) {
 	return err
 }
 
-// spoilt is payload n: no protobuf, now and then too large for one value of the store.
+// spoilt is payload n, now and then too large for one value of the store.
 func spoilt(n int) []byte {
-	size := 40 + n*7%500
 	if n%20 == 0 {
-		size = 600 << 10
+		return garbage(n, 600<<10)
 	}
+	return garbage(n, 40+n*7%500)
+}
+
+// garbage is no protobuf, and a different one for every n.
+func garbage(n, size int) []byte {
 	rng := rand.New(rand.NewPCG(uint64(n), 1))                                    //nolint:gosec // a test
 	b := binary.BigEndian.AppendUint64([]byte{0xFF, 0xFF, 0xFF, 0xFF}, uint64(n)) //nolint:gosec // not negative
 	for len(b) < size {
 		b = binary.BigEndian.AppendUint64(b, rng.Uint64())
 	}
-	return b
+	return b[:size]
 }
 
 func spoiltID(n int) steps.QuarantineID { return steps.NewQuarantineID(spoilerDevice, spoilt(n)) }
@@ -151,14 +156,16 @@ func spoil(ctx context.Context, post *uplink.HTTPS, c *admin.Client, n int) erro
 		return err
 	}
 	_, err := post.Post(ctx, spoilt(n), steps.Protobuf, false)
-	var answer *uplink.Problem
-	switch {
-	case err == nil:
-		return fmt.Errorf("payload %d was taken for an upload", n)
-	case errors.As(err, &answer) && answer.Status == http.StatusBadRequest: // kept in quarantine
+	if acknowledged(err) {
 		return nil
 	}
-	return err
+	return cmp.Or(err, fmt.Errorf("payload %d was taken for an upload", n))
+}
+
+// acknowledged reports whether a payload was answered as one that is kept in quarantine.
+func acknowledged(err error) bool {
+	var answer *uplink.Problem
+	return errors.As(err, &answer) && answer.Status == http.StatusBadRequest
 }
 
 // verify looks for everything acknowledged in what the gateway holds, and for nothing else. The gateway
