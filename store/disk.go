@@ -19,7 +19,7 @@ const (
 	baseLevelBytes = 100 << 20
 )
 
-// reserve returns the free space below which uploads, and that below which all changes must be
+// Reserve returns the free space below which uploads, and that below which all changes must be
 // refused.
 //
 // Without any change of ours Badger may still write the memtable that it is flushing, and a merge of
@@ -27,7 +27,7 @@ const (
 // uploads, and the checkpoint of what was accepted: into one more log, and into tables. Blocks,
 // totals and awards of a checkpoint take up to about three times its journal; if it is more, the
 // second bound stops it.
-func (c *Config) reserve() (uploads, changes uint64) {
+func (c *Config) Reserve() (uploads, changes uint64) {
 	memtable := uint64(c.MemTableBytes)
 	changes = memtable + memtable/10 + levelZeroTables*memtable + baseLevelBytes
 	uploads = changes + uint64(c.logBytes()) + 3*uint64(c.CheckpointBytes) + 2*uint64(c.GroupBytes)
@@ -54,7 +54,7 @@ func (s *Store) diskFull() bool {
 		}
 		return true
 	}
-	uploads, changes := s.cfg.reserve()
+	uploads, changes := s.cfg.Reserve()
 	uploads = max(uploads, min(s.cfg.MinFreeBytes, whole/100*15))
 	full, short := below(free, uploads, s.full.Load()), below(free, changes, s.short.Load())
 	if full != s.full.Load() || short != s.short.Load() {
@@ -108,7 +108,7 @@ func roomToOpen(cfg *Config, space func(string) (free, whole uint64, err error))
 	if err != nil {
 		return steps.E("open store", steps.Unavailable, err)
 	}
-	if _, need := cfg.reserve(); free < need {
+	if _, need := cfg.Reserve(); free < need {
 		return steps.Errorf("open store", steps.Unavailable, "%q: the disk has %d MiB free, and opening may need %d MiB; "+
 			"free some space, or use smaller memtables (profile: small)", cfg.Dir, free>>20, need>>20)
 	}

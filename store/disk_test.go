@@ -48,7 +48,7 @@ func TestFullDisk(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	disk := newFakeDisk()
 	r := startOn(t, cfg, disk.space)
-	uploads, changes := cfg.reserve()
+	uploads, changes := cfg.Reserve()
 	want := uint64(0)
 	for i, step := range []struct {
 		name                 string

@@ -23,7 +23,7 @@
 // Badger writes through mapped files, and a page without a block ends the process. So every commit
 // looks at the free space first: below one bound uploads are refused, below a lower one every change
 // and the checkpoint wait too, and what is left belongs to Badger's own flushes and merges (see
-// Config.reserve). Badger's logs get their blocks when they are begun. Reads go on in any case.
+// Config.Reserve). Badger's logs get their blocks when they are begun. Reads go on in any case.
 //
 // # Invariants
 //

@@ -3,8 +3,10 @@ package main
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -80,15 +82,16 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// spawn starts `ayumi serve` as a process of its own.
-func spawn(t *testing.T, dir, config string) *process {
+// spawn starts `ayumi serve` as a process of its own, under another command line if one is given.
+func spawn(t *testing.T, dir, config string, under ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, dir: dir, out: watchFor("ayumi is ready\n"), errs: watchFor("\n"), exited: make(chan struct{})}
-	p.cmd = exec.Command(self, "serve", "--data-dir", dir, "--config", config)
+	line := append(under, self, "serve", "--data-dir", dir, "--config", config)
+	p.cmd = exec.Command(line[0], line[1:]...) //nolint:gosec // a test
 	// The race detector would sleep for a second before the exit.
 	p.cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.errs
@@ -113,11 +116,11 @@ func spawn(t *testing.T, dir, config string) *process {
 
 // serve starts a gateway and waits until it serves. Where a port of the config was taken by
 // somebody's outgoing connection meanwhile, it tries again.
-func serve(t *testing.T, dir, config string) *process {
+func serve(t *testing.T, dir, config string, under ...string) *process {
 	t.Helper()
 	began := time.Now()
 	for {
-		p := spawn(t, dir, config)
+		p := spawn(t, dir, config, under...)
 		select {
 		case <-p.out.seen:
 			return p
@@ -208,8 +211,26 @@ func crashFleet(t *testing.T, c *admin.Client, people, days int, faults replay.F
 	return f
 }
 
-// sending says how to reach a gateway, and the addresses to serve on the next time.
-func sending(t *testing.T, c *admin.Client, f *fleet) (replay.RunOptions, map[string]string) {
+// lastingPorts are addresses for a gateway that comes back on them. They lie below those from which
+// the system serves outgoing connections, one of which would take a port in between.
+func lastingPorts(t *testing.T) map[string]string {
+	t.Helper()
+	addresses := map[string]string{}
+	for _, name := range []string{"mqtt", "mqtts", "https"} {
+		for addresses[name] == "" {
+			l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", 20_000+rand.IntN(12_000))) //nolint:gosec // a test
+			if err != nil {
+				continue
+			}
+			addresses[name] = l.Addr().String()
+			defer l.Close()
+		}
+	}
+	return addresses
+}
+
+// sending says how to reach a gateway.
+func sending(t *testing.T, c *admin.Client, f *fleet) replay.RunOptions {
 	t.Helper()
 	status, err := c.Status(t.Context())
 	if err != nil {
@@ -221,7 +242,7 @@ func sending(t *testing.T, c *admin.Client, f *fleet) (replay.RunOptions, map[st
 	}
 	o.Retry.Max = 500 * time.Millisecond
 	o.Timeout = 10 * time.Second
-	return o, status.Addresses
+	return o
 }
 
 // expected is what the fleet's people walked.
@@ -262,10 +283,10 @@ func startReplay(ctx context.Context, o replay.RunOptions, devices []replay.Devi
 func TestKillDuringReplay(t *testing.T) {
 	t.Parallel()
 	dir, rng := filepath.Join(t.TempDir(), "data"), dice(t)
-	p := serve(t, dir, writeConfig(t, nil, ""))
+	config := writeConfig(t, lastingPorts(t), "")
+	p := serve(t, dir, config)
 	f := crashFleet(t, p.dial(), 12, 14, replay.AllFaults)
-	o, addresses := sending(t, p.dial(), f)
-	again := writeConfig(t, addresses, "")
+	o := sending(t, p.dial(), f)
 
 	var trigger atomic.Pointer[fuse]
 	o.OnAck = func(d steps.DeviceID, i int) { trigger.Load().acked(d, i) }
@@ -283,7 +304,7 @@ func TestKillDuringReplay(t *testing.T) {
 		case <-lit.fired:
 			p.kill()
 			round++
-			p = serve(t, dir, again)
+			p = serve(t, dir, config)
 			lit = arm()
 		case done := <-end: // everything got through before the next kill: once more
 			reconnects += wholeReplay(t, f, done)
@@ -324,10 +345,10 @@ func wholeReplay(t *testing.T, f *fleet, end replayed) int {
 func TestKillKeepsAcknowledged(t *testing.T) {
 	t.Parallel()
 	dir, rng := filepath.Join(t.TempDir(), "data"), dice(t)
-	p := serve(t, dir, writeConfig(t, nil, ""))
+	config := writeConfig(t, lastingPorts(t), "")
+	p := serve(t, dir, config)
 	f := crashFleet(t, p.dial(), 24, 28, 0)
-	o, addresses := sending(t, p.dial(), f)
-	again := writeConfig(t, addresses, "")
+	o := sending(t, p.dial(), f)
 	acked := newLedger(f)
 	rounds := crashes(t)
 	for range rounds {
@@ -353,7 +374,7 @@ func TestKillKeepsAcknowledged(t *testing.T) {
 		acked.note(&done.result, index)
 		t.Logf("killed after %d of %d acknowledgements that were left", done.result.Acknowledged, left)
 		soundStore(t, dir)
-		p = serve(t, dir, again)
+		p = serve(t, dir, config)
 		acked.verify(t, readDays(t, dir))
 	}
 	o.OnAck = nil
