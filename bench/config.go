@@ -59,6 +59,9 @@ const (
 )
 
 func (c *Config) fill() error {
+	if len(c.Clients) == 0 {
+		return fmt.Errorf("no connections; use at least 1")
+	}
 	if c.Version == 0 {
 		c.Version = 4
 	}
@@ -82,8 +85,6 @@ func (c *Config) fill() error {
 
 func (c *Config) check() error {
 	switch {
-	case len(c.Clients) == 0:
-		return fmt.Errorf("no connections; use at least 1")
 	case c.Version != 4 && c.Version != 5:
 		return fmt.Errorf("MQTT version %d; use 4 (3.1.1) or 5", c.Version)
 	case c.Window < 1 || c.Window > maxWindow:

@@ -2,6 +2,7 @@ package ingest_test
 
 import (
 	"context"
+	"fmt"
 	"sync"
 	"testing"
 
@@ -353,5 +354,21 @@ func TestFullQuarantine(t *testing.T) {
 		if n := len(r.quarantined()); n > 1 {
 			t.Errorf("%d entries of one device (%v); the limit is 1", n, err)
 		}
+	})
+	t.Run("devices that a reader makes up", func(t *testing.T) {
+		r := newStoreRig(t, "Asia/Tokyo", one)
+		refused := 0
+		for seq := range uint64(20) {
+			u := *bad(seq)
+			u.Device = steps.DeviceID(fmt.Sprint("invented-", seq))
+			if _, err := r.try(r.carry(steps.Protobuf, native.AppendBundle(nil, []steps.Upload{u}, steps.Protobuf))); err != nil {
+				wantKind(t, err, steps.Overload)
+				refused++
+			}
+		}
+		if n := len(r.quarantined()); n != 10 || refused != 10 {
+			t.Errorf("%d entries, %d refused; the reader has room for ten times a device's", n, refused)
+		}
+		r.send("pedo", bad(1))
 	})
 }

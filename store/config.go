@@ -28,7 +28,8 @@ type Config struct {
 	// and uploads wait for it. The process takes two to three times as much.
 	HeadBytes int64
 	// QuarantinePerDevice is how many undecided payloads one device may have in quarantine. Beyond
-	// it the device's bad payloads are not acknowledged.
+	// it the device's bad payloads are not acknowledged. A reader may have ten times as many that it
+	// carried.
 	QuarantinePerDevice int
 	// MinFreeBytes is the free disk space below which uploads are refused: a full disk would
 	// end the process (Badger maps its files). 15 % of the disk is enough where that is less, but

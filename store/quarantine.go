@@ -62,8 +62,27 @@ func (s *Store) writeRare(txn *badger.Txn, e *entry) error {
 
 // quarantineSlack is how many times more entries a device may have through payloads that hold
 // accepted samples too, its own or, behind a reader, other devices': those must not be held up by
-// what is bad beside them.
+// what is bad beside them. A reader may have so many times more entries of devices that it carried:
+// those devices may be made up, and their number is bounded by nothing else.
 const quarantineSlack = 10
+
+// holders calls fn for everybody whose room in quarantine an entry takes, with how many times more room
+// than a device's that is: the device and the reader that carried it.
+func holders(device, via steps.DeviceID, fn func(id steps.DeviceID, room int)) {
+	fn(device, 1)
+	if via != "" && via != device {
+		fn(via, quarantineSlack)
+	}
+}
+
+// held changes how many undecided entries somebody has.
+func (s *Store) held(device, via steps.DeviceID, by int) {
+	holders(device, via, func(id steps.DeviceID, _ int) {
+		if s.quarantine[id] += by; s.quarantine[id] == 0 {
+			delete(s.quarantine, id)
+		}
+	})
+}
 
 // unknown returns the entries that are not in quarantine yet and counts them, or refuses the
 // payload if their devices have no room left there.
@@ -82,16 +101,21 @@ func (s *Store) unknown(txn *badger.Txn, e *entry) ([]steps.QuarantineEntry, err
 		if known != nil || slices.ContainsFunc(fresh, func(o steps.QuarantineEntry) bool { return o.ID == q.ID }) {
 			continue
 		}
-		if s.quarantine[q.Device]+adds[q.Device] >= limit {
-			return nil, steps.Errorf("quarantine payload", steps.Overload,
-				"device %s has %d undecided payloads in quarantine (store.quarantine_per_device); release or discard some",
-				q.Device, s.quarantine[q.Device])
+		holders(q.Device, q.Via, func(id steps.DeviceID, room int) {
+			if s.quarantine[id]+adds[id] >= limit*room {
+				err = steps.Errorf("quarantine payload", steps.Overload,
+					"device %s has %d undecided payloads in quarantine (store.quarantine_per_device); release or discard some",
+					id, s.quarantine[id])
+			}
+			adds[id]++
+		})
+		if err != nil {
+			return nil, err
 		}
-		adds[q.Device]++
 		fresh = append(fresh, q)
 	}
-	for device, n := range adds {
-		s.quarantine[device] += n
+	for i := range fresh {
+		s.held(fresh[i].Device, fresh[i].Via, 1)
 	}
 	return fresh, nil
 }
@@ -129,7 +153,7 @@ func (s *Store) resolve(txn *badger.Txn, r *steps.Resolution) error {
 		return steps.Errorf("decide on quarantined payload", steps.Conflict,
 			"%s was %s by %s already", r.ID, state, record.DecidedBy)
 	}
-	s.quarantine[record.Device]--
+	s.held(record.Device, record.Via, -1)
 	d := &r.Decision
 	record.State, record.DecidedAt, record.DecidedBy, record.Why = uint8(d.State), d.At, d.By, d.Reason
 	if err := setRecord(txn, r.ID, record); err != nil {
@@ -215,7 +239,7 @@ func matches(f *steps.QuarantineFilter, q *steps.QuarantineEntry) bool {
 	return f.Reason == 0 || slices.ContainsFunc(q.Faults, func(x steps.Fault) bool { return x.Reason == f.Reason })
 }
 
-// loadQuarantine counts the undecided entries by device.
+// loadQuarantine counts the undecided entries by who holds them.
 func (s *Store) loadQuarantine(txn *badger.Txn) error {
 	return scan(txn, []byte{prefixQuarantine}, nil, true, func(key, value []byte) error {
 		record, err := parseRecord(steps.QuarantineID(key[1:]), value)
@@ -223,7 +247,7 @@ func (s *Store) loadQuarantine(txn *badger.Txn) error {
 			return err
 		}
 		if steps.DecisionState(record.State) == steps.Open {
-			s.quarantine[record.Device]++
+			s.held(record.Device, record.Via, 1)
 		}
 		return nil
 	})

@@ -50,7 +50,7 @@ type Store struct {
 	committed    chan error             // outcome of Badger's part of a commit
 	records      chan journalRecord     // the journal's part
 	written      chan error             // and its outcome
-	quarantine   map[steps.DeviceID]int // undecided entries by device
+	quarantine   map[steps.DeviceID]int // undecided entries by device, and by the reader that carried them
 	flushers     []steps.Flusher        // of the completions just told
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand

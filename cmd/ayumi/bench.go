@@ -30,6 +30,7 @@ type benchFlags struct {
 	version  string
 	conns    int
 	bundle   int
+	idle     bool
 	output   string
 
 	allowance int // uploads/s that the gateway lets each device keep up; 0 is no limit
@@ -48,6 +49,7 @@ func benchCommand() *cobra.Command {
 			"  ayumi bench --rate 50000 --connections 1000           # latency at a fixed rate\n" +
 			"  ayumi bench --https --bundle 100\n" +
 			"  ayumi bench --data-dir DIR --tls                      # a gateway that runs already\n" +
+			"  ayumi bench --idle --connections 15000 --duration 3m  # memory of connections that say nothing\n" +
 			"  ayumi bench --target 127.0.0.1:1883                   # another broker, anonymous",
 		Args: exactArgs(),
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd) },
@@ -73,6 +75,7 @@ func (o *benchFlags) add(cmd *cobra.Command) {
 	f.IntVar(&o.load.Window, "window", 32, "unacknowledged messages a connection; always 1 with HTTPS")
 	f.IntVar(&o.load.Samples, "samples", 15, "one-minute counts an upload")
 	f.IntVar(&o.bundle, "bundle", 1, "uploads a message; above 1 each connection is a reader with so many devices")
+	f.BoolVar(&o.idle, "idle", false, "only hold the connections open, by MQTT, and report what each takes")
 	f.IntVar(&o.load.Raw, "payload", 0, "publish messages of so many bytes instead of uploads; with --target")
 	f.Float64Var(&o.load.Rate, "rate", 0, "uploads/s over all connections on a fixed schedule; 0: as fast as acknowledged")
 	f.DurationVar(&o.load.Duration, "duration", 10*time.Second, "how long to measure")
@@ -90,6 +93,8 @@ func (o *benchFlags) check() error {
 		return usageError{errors.New("--bundle is 1 to 1000")}
 	case o.target == "" && (o.load.Raw > 0 || o.load.Topic != "" || o.username != "" || o.caFile != ""):
 		return usageError{errors.New("--payload, --topic, --username and --ca go with --target")}
+	case o.idle && o.load.HTTPS:
+		return usageError{errors.New("--idle is for MQTT; idle HTTPS connections are closed")}
 	case o.load.Duration < time.Millisecond:
 		return usageError{errors.New("--duration is at least 1ms")}
 	case o.version != "3.1.1" && o.version != "5":
@@ -120,22 +125,66 @@ func (o *benchFlags) run(cmd *cobra.Command) (err error) {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop()) }()
+		if err = o.enrol(ctx, s.dir); err == nil && o.idle {
+			err = o.afresh(ctx, s)
+		}
 		o.load.ServerPID = s.pid()
-		err = o.enrol(ctx, s.dir)
 	}
 	if err != nil {
 		return err
+	}
+	if o.idle {
+		return o.runIdle(cmd, to)
 	}
 	r, err := bench.Run(ctx, o.load)
 	if err != nil {
 		return err
 	}
-	if err := printBench(cmd.OutOrStdout(), to, r); err != nil {
+	if err := printBench(cmd.OutOrStdout(), to, r, benchLines(r)); err != nil {
 		return err
 	}
 	if !r.Clean() {
 		return fmt.Errorf("%d uploads were refused, %d left unacknowledged, %d connections lost; first: %s",
 			r.Refused, r.Unacknowledged, r.Lost, r.FirstError)
+	}
+	return nil
+}
+
+// afresh restarts the gateway and finds it again.
+func (o *benchFlags) afresh(ctx context.Context, s *served) error {
+	if err := s.restart(ctx); err != nil {
+		return err
+	}
+	c, err := admin.Dial(s.dir)
+	if err != nil {
+		return err
+	}
+	status, err := c.Status(ctx)
+	if err := errors.Join(err, c.Close()); err != nil {
+		return err
+	}
+	return o.reach(&status)
+}
+
+// runIdle holds connections open instead of loading the server.
+func (o *benchFlags) runIdle(cmd *cobra.Command, to format) error {
+	r, err := bench.Idle(cmd.Context(), o.load)
+	if err != nil {
+		return err
+	}
+	lines := [][2]string{
+		{"idle connections", strconv.Itoa(r.Connections)},
+		{"connects/s", fmt.Sprintf("%.0f", r.ConnectsPerSecond)},
+		{"server before, after", fmt.Sprintf("%d MiB, %d MiB", r.BeforeBytes>>20, r.AfterBytes>>20)},
+		{"memory a connection", fmt.Sprintf("%.0f bytes", r.BytesPerConnection)},
+		{"server's processor time", fmt.Sprintf("%.2f s in %.0f s of silence", r.ServerCPUSeconds, r.Seconds)},
+		{"lost", strconv.Itoa(r.Lost)},
+	}
+	if err := printBench(cmd.OutOrStdout(), to, r, lines); err != nil {
+		return err
+	}
+	if r.Lost > 0 {
+		return fmt.Errorf("%d connections were lost; first: %s", r.Lost, r.FirstError)
 	}
 	return nil
 }
@@ -290,12 +339,12 @@ func (o *benchFlags) fill(zone steps.Calendar, today steps.Day, secrets map[step
 	}
 }
 
-// printBench prints what was measured.
-func printBench(w io.Writer, to format, r *bench.Result) error {
+// printBench prints what was measured, whole or as lines of name and value.
+func printBench(w io.Writer, to format, r any, lines [][2]string) error {
 	if to == formatJSON {
 		return printJSON(w, r)
 	}
-	for _, line := range benchLines(r) {
+	for _, line := range lines {
 		if _, err := fmt.Fprintf(w, "%-32s %s\n", line[0], line[1]); err != nil {
 			return err
 		}

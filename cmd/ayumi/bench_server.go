@@ -19,11 +19,12 @@ import (
 // served is a gateway in a process of its own, so that its processor time and memory can be told
 // from the generator's.
 type served struct {
-	root string // temporary; everything is below
-	dir  string // the gateway's data
-	cmd  *exec.Cmd
-	errs bytes.Buffer // what the gateway says when it fails
-	rest sync.WaitGroup
+	root   string // temporary; everything is below
+	dir    string // the gateway's data
+	config string
+	cmd    *exec.Cmd
+	errs   bytes.Buffer // what the gateway says when it fails
+	rest   sync.WaitGroup
 }
 
 // startServer runs this program's serve on free ports of the loopback and waits until it is ready.
@@ -38,26 +39,26 @@ func startServer(ctx context.Context, window, connections int) (s *served, err e
 		}
 	}()
 	s.dir = filepath.Join(s.root, "data")
-	config := filepath.Join(s.root, "config.yaml")
+	s.config = filepath.Join(s.root, "config.yaml")
 	// No allowances: a connection here does the work of a town.
 	text := fmt.Sprintf("mqtt: {listen: 127.0.0.1:0, listen_tls: 127.0.0.1:0, receive_maximum: %d, max_connections: %d}\n"+
 		"https: {listen: 127.0.0.1:0, max_connections: %d, max_in_flight: %d}\nmetrics: {listen: 127.0.0.1:0}\nlog: {level: warn}\n"+
 		"limits: {device_rate: 0, reader_rate: 0}\n",
 		max(window, 64), connections+100, connections+100, max(connections, 1024))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	self, err := os.Executable()
-	if err != nil {
-		return nil, err
-	}
-	s.cmd = exec.Command(self, "serve", "--config", config, "--data-dir", s.dir)
-	s.cmd.Stderr = &s.errs
 	return s, s.start(ctx)
 }
 
-// start waits for the gateway's banner: its sockets are open then.
+// start runs the gateway and waits for its banner: its sockets are open then.
 func (s *served) start(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	s.cmd = exec.Command(self, "serve", "--config", s.config, "--data-dir", s.dir)
+	s.cmd.Stderr = &s.errs
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -101,15 +102,26 @@ func (s *served) said() error {
 // serverStop is how long the gateway may take to end. Its own bound is below that.
 const serverStop = 20 * time.Second
 
+// restart begins anew with what is on disk, so that memory which the registrations took and left
+// does not hide what comes.
+func (s *served) restart(ctx context.Context) error {
+	if err := s.end(); err != nil {
+		return err
+	}
+	return s.start(ctx)
+}
+
 // stop ends the gateway and removes its data.
-func (s *served) stop() error {
+func (s *served) stop() error { return errors.Join(s.end(), os.RemoveAll(s.root)) }
+
+func (s *served) end() error {
 	_ = s.cmd.Process.Signal(syscall.SIGTERM) // it may be gone already, as Wait will tell
 	kill := time.AfterFunc(serverStop, func() { _ = s.cmd.Process.Kill() })
 	defer kill.Stop()
 	s.rest.Wait()
 	err := s.cmd.Wait()
 	if err != nil {
-		err = fmt.Errorf("the gateway failed: %w", errors.Join(err, s.said()))
+		return fmt.Errorf("the gateway failed: %w", errors.Join(err, s.said()))
 	}
-	return errors.Join(err, os.RemoveAll(s.root))
+	return nil
 }

@@ -48,10 +48,26 @@ func TestBenchConservesSteps(t *testing.T) {
 	}
 }
 
+func TestBenchIdle(t *testing.T) {
+	dir := t.TempDir()
+	startGateway(t, testConfig(), dir)
+	for _, args := range []string{"", "--tls", "--mqtt 5"} {
+		var r bench.IdleResult
+		args := append([]string{"bench", "--idle", "--data-dir", dir, "--connections", "12", "--duration", "20ms", "--output", "json"},
+			strings.Fields(args)...)
+		if err := json.Unmarshal([]byte(mustVerb(t, args...)), &r); err != nil {
+			t.Fatal(err)
+		}
+		if r.Connections != 12 || r.Lost != 0 || r.ConnectsPerSecond == 0 {
+			t.Errorf("%q: %+v", args, r)
+		}
+	}
+}
+
 func TestBenchUsage(t *testing.T) {
 	for _, args := range [][]string{
 		{"--self", "--data-dir", "x"}, {"--target", "a:1", "--data-dir", "x"}, {"--payload", "10"}, {"--connections", "0"},
-		{"--bundle", "1001"}, {"--mqtt", "4"}, {"--output", "xml"}, {"--duration", "0"},
+		{"--bundle", "1001"}, {"--mqtt", "4"}, {"--output", "xml"}, {"--duration", "0"}, {"--idle", "--https"},
 	} {
 		if _, errs, status := verb(t, append([]string{"bench"}, args...)...); status != 2 || errs == "" {
 			t.Errorf("%q: status %d, %s", args, status, errs)
@@ -63,7 +79,7 @@ func TestBenchTable(t *testing.T) {
 	var b strings.Builder
 	r := bench.Result{Connections: 50, Window: 32, Seconds: 2, Server: &bench.Usage{CPUSeconds: 3, RSSBytes: 64 << 20},
 		UploadsPerSecond: 1000, Series: []float64{900, 1100}}
-	if err := printBench(&b, formatTable, &r); err != nil {
+	if err := printBench(&b, formatTable, &r, benchLines(&r)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"50 × 32", "1000\n", "900 1100", "1.50 cores, 64 MiB"} {
