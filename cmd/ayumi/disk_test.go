@@ -423,7 +423,7 @@ func TestJournalDisk(t *testing.T) {
 		return
 	}
 	dir := filepath.Join(t.TempDir(), "data")
-	config := writeConfig(t, lastingPorts(t), "  quarantine_per_device: 1000000\n")
+	config := writeConfig(t, lastingPorts(t), "  quarantine_per_device: 1000000\n"+noAllowances)
 	p := serve(t, dir, config)
 	m := newMixture(t, p.dial(), 8, 14)
 	p.signal()

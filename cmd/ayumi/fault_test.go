@@ -39,7 +39,7 @@ func TestDiskErrors(t *testing.T) {
 			t.Parallel()
 			strace := tool(t, "strace")
 			dir, rng := filepath.Join(t.TempDir(), "data"), dice(t)
-			config := writeConfig(t, lastingPorts(t), "  quarantine_per_device: 1000000\n")
+			config := writeConfig(t, lastingPorts(t), "  quarantine_per_device: 1000000\n"+noAllowances)
 			p := serve(t, dir, config)
 			m := newMixture(t, p.dial(), 8, 14)
 			p.signal()

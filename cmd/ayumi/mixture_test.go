@@ -244,7 +244,7 @@ func (m *mixture) finish(t *testing.T, p *process) {
 }
 
 // mixtureConfig makes checkpoints frequent, so that faults find them.
-const mixtureConfig = "  checkpoint_bytes: 16384\n  checkpoint_every: 1s\n  quarantine_per_device: 1000000\n"
+const mixtureConfig = "  checkpoint_bytes: 16384\n  checkpoint_every: 1s\n  quarantine_per_device: 1000000\n" + noAllowances
 
 // TestKillMixedLoad kills the gateway at random points under a load of every kind. After each kill
 // the store is sound, and the gateway holds exactly what it had acknowledged.

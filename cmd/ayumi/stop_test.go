@@ -88,6 +88,9 @@ func writeConfig(t *testing.T, addresses map[string]string, more string) string 
 	return path
 }
 
+// noAllowances ends a config for devices that do the work of many.
+const noAllowances = "limits:\n  device_rate: 0\n  reader_rate: 0\n"
+
 // crowd is a programme's worth of connections to a gateway that is told to stop.
 type crowd struct {
 	t       *testing.T
