@@ -89,14 +89,16 @@ func (c *Config) check() error {
 
 // badgerOptions are those under which Badger keeps what it acknowledged: every commit is fsynced
 // before it returns, and every value stays below the threshold of the value log, whose fsync
-// errors Badger only logs.
+// errors Badger only logs. Tables are compressed for the sake of the keys and of small rows; day blocks
+// are coded and authenticated, of which nothing can be pressed out.
 func (c *Config) badgerOptions(log badger.Logger) badger.Options {
 	return badger.DefaultOptions(c.Dir).
 		WithSyncWrites(true).
 		WithDetectConflicts(false). // one committer
-		WithCompression(options.None).
+		WithCompression(options.ZSTD).
+		WithZSTDCompressionLevel(1).
 		WithBlockSize(16 << 10).
-		WithBlockCacheSize(0).
+		WithBlockCacheSize(blockCacheBytes).
 		WithIndexCacheSize(0).
 		WithNumCompactors(2).
 		WithNumMemtables(c.MemTables).
@@ -107,3 +109,6 @@ func (c *Config) badgerOptions(log badger.Logger) badger.Options {
 		WithMetricsEnabled(false).
 		WithLogger(log)
 }
+
+// blockCacheBytes is for table blocks that were decompressed.
+const blockCacheBytes = 32 << 20

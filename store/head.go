@@ -59,6 +59,7 @@ type headDay struct {
 	shard      uint8
 	unflushed  bool // not yet written as it is
 	touched    bool // since its turn came the last time
+	damaged    bool // it cannot be read; the replay's
 }
 
 // hotDay is what a decoded day takes.
@@ -186,9 +187,11 @@ func (sh *headShard) merge(day *headDay, device []byte, r *cellRun) outcome {
 	if len(r.counts) == 0 {
 		return outcome{}
 	}
-	hot := sh.thaw(day)
-	p := hot.part(device)
-	out := p.cells.merge(r)
+	if err := sh.thaw(day); err != nil { // it was parsed when it was read, or encoded by us
+		panic("store: a day block in memory does not decode: " + err.Error())
+	}
+	hot := day.hot
+	out := hot.part(device).cells.merge(r)
 	if !out.changed {
 		return out
 	}
@@ -203,16 +206,16 @@ func (sh *headShard) merge(day *headDay, device []byte, r *cellRun) outcome {
 }
 
 // thaw makes a day hot.
-func (sh *headShard) thaw(day *headDay) *hotDay {
+func (sh *headShard) thaw(day *headDay) error {
 	day.touched = true
 	if day.hot != nil {
-		return day.hot
+		return nil
 	}
 	sh.cool(sh.hotLimit)
 	hot := sh.spareDay()
 	if day.block != nil {
-		if err := hot.parse(day.block); err != nil { // it was parsed when it was read, or encoded by us
-			panic("store: a day block in memory does not decode: " + err.Error())
+		if err := hot.parse(day.block); err != nil {
+			return err
 		}
 	}
 	if !day.unflushed {
@@ -222,7 +225,7 @@ func (sh *headShard) thaw(day *headDay) *hotDay {
 	day.hot = hot
 	sh.hot.push(day)
 	sh.count(hot)
-	return hot
+	return nil
 }
 
 // count brings hotBytes up to what a hot day takes now.

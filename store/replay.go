@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"sync/atomic"
 
 	"github.com/dgraph-io/badger/v4"
@@ -42,11 +43,11 @@ func (s *Store) replay() (err error) {
 // replayer is the journal on its way into the head.
 type replayer struct {
 	s       *Store
-	now     *window // being read
-	spare   *window // empty
-	merging *window // in the hands of merge; nil between two
-	merge   *errgroup.Group
-	err     error // of a merge
+	now     *window    // being read
+	spare   *window    // empty
+	merging *window    // in the hands of a merge; nil between two
+	merged  chan error // the outcome of the merge, capacity 1
+	err     error      // of a merge
 	groups  int
 	run     journalRun // memory of the run at hand
 	workers int
@@ -56,6 +57,7 @@ type replayer struct {
 type window struct {
 	records []byte
 	runs    [headShards][]replayRun
+	missing [headShards][]*headDay // days of the runs that the head did not hold
 }
 
 // windowBytes is how much of the journal is read before it is merged: enough that most days of a
@@ -69,7 +71,9 @@ type replayRun struct {
 }
 
 func newReplayer(s *Store) *replayer {
-	return &replayer{s: s, now: new(window), spare: new(window), workers: runtime.GOMAXPROCS(0)}
+	return &replayer{
+		s: s, now: new(window), spare: new(window), merged: make(chan error, 1), workers: runtime.GOMAXPROCS(0),
+	}
 }
 
 // take returns room for a record, in the window.
@@ -140,19 +144,7 @@ func (p *replayer) turn() {
 	p.wait()
 	w := p.now
 	p.now, p.spare, p.merging = p.spare, nil, w
-	p.merge = new(errgroup.Group)
-	var next atomic.Int32
-	for range p.workers {
-		p.merge.Go(func() error {
-			var spare []*hotDay
-			for i := int(next.Add(1)) - 1; i < headShards; i = int(next.Add(1)) - 1 {
-				if err := p.mergeShard(w, i, &spare); err != nil {
-					return err
-				}
-			}
-			return nil
-		})
-	}
+	go func() { p.merged <- p.merge(w) }()
 }
 
 // wait waits until the window before is merged.
@@ -160,7 +152,7 @@ func (p *replayer) wait() {
 	if p.merging == nil {
 		return
 	}
-	p.err = cmp.Or(p.err, p.merge.Wait())
+	p.err = cmp.Or(p.err, <-p.merged)
 	p.merging.reset()
 	p.spare, p.merging = p.merging, nil
 }
@@ -168,7 +160,7 @@ func (p *replayer) wait() {
 func (w *window) reset() {
 	w.records = w.records[:0]
 	for i := range w.runs {
-		w.runs[i] = w.runs[i][:0]
+		w.runs[i], w.missing[i] = w.runs[i][:0], w.missing[i][:0]
 	}
 }
 
@@ -184,57 +176,122 @@ func (p *replayer) finish() error {
 	return p.err
 }
 
-// mergeShard merges the runs of a window that belong to a shard. Meanwhile the shard has a worker's part
-// of the memory for hot days, and keeps those in spare that it needs no more.
-func (p *replayer) mergeShard(w *window, shard int, spare *[]*hotDay) error {
-	sh := &p.s.head.shards[shard]
-	limit := sh.hotLimit
-	sh.hotLimit, sh.spareLimit, sh.spare = limit*headShards/p.workers, replaySpares, *spare
-	err := p.s.db.View(func(txn *badger.Txn) error {
-		m := merger{s: p.s, sh: sh, txn: txn, records: w.records}
-		for i := range w.runs[shard] {
-			if err := p.s.tolerate(m.merge(&w.runs[shard][i])); err != nil {
-				return err
+// merge merges a window into the head.
+func (p *replayer) merge(w *window) error {
+	mergers := make([]merger, p.workers)
+	for i := range mergers {
+		mergers[i].s, mergers[i].w = p.s, w
+	}
+	if err := eachShard(mergers, (*merger).find); err != nil {
+		return err
+	}
+	if err := p.load(w); err != nil {
+		return err
+	}
+	return eachShard(mergers, (*merger).merge)
+}
+
+// eachShard calls fn for every shard, each merger from a goroutine of its own.
+func eachShard(mergers []merger, fn func(m *merger, shard int) error) error {
+	var next atomic.Int32
+	var work errgroup.Group
+	for i := range mergers {
+		work.Go(func() error {
+			for shard := int(next.Add(1)) - 1; shard < headShards; shard = int(next.Add(1)) - 1 {
+				if err := fn(&mergers[i], shard); err != nil {
+					return err
+				}
 			}
+			return nil
+		})
+	}
+	return work.Wait()
+}
+
+// load reads the missing days of a window, in the order of their table.
+func (p *replayer) load(w *window) error {
+	days := slices.Concat(w.missing[:]...)
+	slices.SortFunc(days, func(a, b *headDay) int { return compareDays(a.ParticipantDay, b.ParticipantDay) })
+	var work errgroup.Group
+	for part := range slices.Chunk(days, len(days)/p.workers+1) {
+		work.Go(func() error {
+			return p.s.db.View(func(txn *badger.Txn) error { return p.s.loadDays(txn, part) })
+		})
+	}
+	return work.Wait()
+}
+
+// merger merges runs of a window, shard by shard.
+type merger struct {
+	s     *Store
+	w     *window
+	run   journalRun
+	spare []*hotDay
+}
+
+// at reads from a place in the window on.
+func (m *merger) at(place uint32) reader { return reader{b: m.w.records[place:]} }
+
+// parse reads a run and returns whose it is.
+func (m *merger) parse(ref *replayRun) (participant []byte) {
+	r, p := m.at(ref.at), m.at(ref.participant)
+	parseRun(&r, &m.run)
+	m.run.source.revision = ref.revision
+	return p.bytes()
+}
+
+// find looks which days of a shard are missing.
+func (m *merger) find(shard int) error {
+	sh := &m.s.head.shards[shard]
+	for i := range m.w.runs[shard] {
+		id := m.parse(&m.w.runs[shard][i])
+		if sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}] != nil {
+			continue
 		}
-		return nil
-	})
+		day := &headDay{ParticipantDay: steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}}
+		sh.days[day.ParticipantDay] = day // of which head.add makes a whole one
+		m.w.missing[shard] = append(m.w.missing[shard], day)
+	}
+	return nil
+}
+
+// merge merges the runs of a shard. Meanwhile the shard has the merger's part of the memory for hot days,
+// and the merger takes over those that it needs no more.
+func (m *merger) merge(shard int) (err error) {
+	sh := &m.s.head.shards[shard]
+	for _, day := range m.w.missing[shard] {
+		if day.damaged {
+			delete(sh.days, day.ParticipantDay)
+		} else {
+			m.s.head.add(day)
+		}
+	}
+	limit := sh.hotLimit
+	sh.hotLimit, sh.spareLimit, sh.spare = limit*headShards/runtime.GOMAXPROCS(0), replaySpares, m.spare
+	for i := range m.w.runs[shard] {
+		if err = m.s.tolerate(m.mergeRun(sh, &m.w.runs[shard][i])); err != nil {
+			break
+		}
+	}
 	sh.cool(limit)
-	*spare, sh.spare = sh.spare, nil
+	m.spare, sh.spare = sh.spare, nil
 	sh.hotLimit, sh.spareLimit = limit, spareDays
 	return err
 }
 
-// replaySpares is how many empty hot days a worker keeps.
+// replaySpares is how many empty hot days a merger keeps.
 const replaySpares = 4096
 
-// merger merges runs of a window into a shard.
-type merger struct {
-	s       *Store
-	sh      *headShard
-	txn     *badger.Txn
-	records []byte
-	run     journalRun
-}
-
-func (m *merger) merge(ref *replayRun) error {
-	participant, device := m.at(ref.participant), m.at(ref.device)
-	id, name := participant.bytes(), device.bytes()
-	r := m.at(ref.at)
-	parseRun(&r, &m.run)
-	m.run.source.revision = ref.revision
-	day := m.sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}]
+func (m *merger) mergeRun(sh *headShard, ref *replayRun) error {
+	id := m.parse(ref)
+	day := sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}]
 	if day == nil {
-		pd := steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}
-		var err error
-		if day, err = m.s.dayOf(m.txn, pd); err != nil {
-			return err
-		}
-		m.s.head.add(day)
+		return nil // it cannot be read, which was tolerated
 	}
-	m.sh.merge(day, name, &m.run.cellRun)
+	if err := sh.thaw(day); err != nil {
+		return corrupt("day block", fmt.Sprintf("%s %s", day.Participant, day.Day), err)
+	}
+	device := m.at(ref.device)
+	sh.merge(day, device.bytes(), &m.run.cellRun)
 	return nil
 }
-
-// at reads from a place in the window on.
-func (m *merger) at(place uint32) reader { return reader{b: m.records[place:]} }
