@@ -118,7 +118,11 @@ func (o *benchFlags) run(cmd *cobra.Command) (err error) {
 		err = o.enrol(ctx, o.dir)
 	default:
 		var s *served
-		if s, err = startServer(ctx, o.load.Window, o.conns); err != nil {
+		mqttConns, httpsConns := o.conns, 0
+		if o.load.HTTPS {
+			mqttConns, httpsConns = 0, o.conns
+		}
+		if s, err = startServer(ctx, o.load.Window, mqttConns, httpsConns); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop()) }()

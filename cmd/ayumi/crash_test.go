@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,15 +81,16 @@ func (o *output) String() string {
 	return o.buf.String()
 }
 
-// spawn starts `ayumi serve` as a process of its own.
-func spawn(t *testing.T, dir, config string) *process {
+// spawn starts `ayumi serve` as a process of its own, by way of another command if one is given.
+func spawn(t *testing.T, dir, config string, by ...string) *process {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, dir: dir, out: watchFor("ayumi is ready\n"), errs: watchFor("\n"), exited: make(chan struct{})}
-	p.cmd = exec.Command(self, "serve", "--data-dir", dir, "--config", config)
+	command := append(slices.Clone(by), self, "serve", "--data-dir", dir, "--config", config)
+	p.cmd = exec.Command(command[0], command[1:]...)
 	// The race detector would sleep for a second before the exit.
 	p.cmd.Env = append(os.Environ(), asCommand+"=1", "GORACE=atexit_sleep_ms=0 "+os.Getenv("GORACE"))
 	p.cmd.Stdout, p.cmd.Stderr = p.out, p.errs
@@ -113,11 +115,11 @@ func spawn(t *testing.T, dir, config string) *process {
 
 // serve starts a gateway and waits until it serves. Where a port of the config was taken by
 // somebody's outgoing connection meanwhile, it tries again.
-func serve(t *testing.T, dir, config string) *process {
+func serve(t *testing.T, dir, config string, by ...string) *process {
 	t.Helper()
 	began := time.Now()
 	for {
-		p := spawn(t, dir, config)
+		p := spawn(t, dir, config, by...)
 		select {
 		case <-p.out.seen:
 			return p
