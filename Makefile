@@ -1,5 +1,5 @@
 # What a developer runs. `make check` is what has to pass before a commit.
-.PHONY: check test vet staticcheck vuln fuzz crash bench bench-peers run build
+.PHONY: check test vet staticcheck vuln fuzz crash outage bench bench-peers run build
 
 FUZZTIME ?= 60s
 
@@ -36,6 +36,12 @@ fuzz:
 # kill -9 under load, many rounds.
 crash:
 	AYUMI_CRASH_ROUNDS=20 go test -race -run 'Crash|Kill' -v -timeout 30m ./cmd/ayumi ./store
+
+# A town's devices come back at once after a week without network. Two processes take as many open
+# files each, and 500 more: see ulimit -Hn.
+OUTAGE_DEVICES ?= 19500
+outage:
+	AYUMI_OUTAGE_DEVICES=$(OUTAGE_DEVICES) go test -run TestOutage -v -timeout 60m ./cmd/ayumi
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

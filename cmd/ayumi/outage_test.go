@@ -162,6 +162,11 @@ func TestOutage(t *testing.T) {
 	if w.acked.Load() != int64(n)*outageDays || w.failed.Load() > 0 {
 		t.Fatalf("%d of %d uploads were acknowledged, %d devices or uploads failed", w.acked.Load(), n*outageDays, w.failed.Load())
 	}
+	// What a device may cost: its connection, the uploads that it has under way, and seven days in the
+	// store's head. The rest is what the gateway takes at any load.
+	if grown := after.peak - before.now; !raceDetector() && grown > 256<<20+uint64(n)*(128<<10) {
+		t.Errorf("%d devices took %d MiB", n, grown>>20)
+	}
 	w.awaitPoints()
 	w.verify(readDays(t, dir))
 	p.signal()
