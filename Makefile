@@ -1,5 +1,5 @@
 # What a developer runs. `make check` is what has to pass before a commit.
-.PHONY: check test vet staticcheck vuln fuzz crash bench bench-peers run build
+.PHONY: check test vet staticcheck vuln fuzz crash outage bench bench-peers run build
 
 FUZZTIME ?= 60s
 ROUNDS ?= 50
@@ -39,6 +39,12 @@ fuzz:
 crash:
 	AYUMI_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 60m -run 'Flipped|Tail|FailedCommit|FullDisk|Memtable' ./store
 	AYUMI_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 60m -run 'Kill|DiskErrors|SmallDisk|JournalDisk' ./cmd/ayumi
+
+# A town's devices come back at once after a week without network. Two processes take as many open
+# files each, and 500 more: see ulimit -Hn.
+OUTAGE_DEVICES ?= 19500
+outage:
+	AYUMI_OUTAGE_DEVICES=$(OUTAGE_DEVICES) go test -run TestOutage -v -timeout 60m ./cmd/ayumi
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

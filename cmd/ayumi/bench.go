@@ -121,7 +121,11 @@ func (o *benchFlags) run(cmd *cobra.Command) (err error) {
 		o.warn(cmd.ErrOrStderr())
 	default:
 		var s *served
-		if s, err = startServer(ctx, o.load.Window, o.conns); err != nil {
+		mqttConns, httpsConns := o.conns, 0
+		if o.load.HTTPS {
+			mqttConns, httpsConns = 0, o.conns
+		}
+		if s, err = startServer(ctx, o.load.Window, mqttConns, httpsConns); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, s.stop()) }()

@@ -28,7 +28,7 @@ type served struct {
 }
 
 // startServer runs this program's serve on free ports of the loopback and waits until it is ready.
-func startServer(ctx context.Context, window, connections int) (s *served, err error) {
+func startServer(ctx context.Context, window, mqttConns, httpsConns int) (s *served, err error) {
 	s = new(served)
 	if s.root, err = os.MkdirTemp("", "ayumi-bench-"); err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func startServer(ctx context.Context, window, connections int) (s *served, err e
 	text := fmt.Sprintf("mqtt: {listen: 127.0.0.1:0, listen_tls: 127.0.0.1:0, receive_maximum: %d, max_connections: %d}\n"+
 		"https: {listen: 127.0.0.1:0, max_connections: %d, max_in_flight: %d}\nmetrics: {listen: 127.0.0.1:0}\nlog: {level: warn}\n"+
 		"limits: {device_rate: 0, reader_rate: 0}\n",
-		max(window, 64), connections+100, connections+100, max(connections, 1024))
+		max(window, 64), mqttConns+16, httpsConns+16, max(httpsConns, 1024))
 	if err := os.WriteFile(s.config, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -153,7 +153,12 @@ func page(t *testing.T, addr, path string) (status int, text string) {
 // metric reads one sample by its name with labels.
 func metric(t *testing.T, g *testGateway, name string) float64 {
 	t.Helper()
-	_, text := monitorPage(t, g, "/metrics")
+	return metricAt(t, g.ports.metrics.Addr().String(), name)
+}
+
+func metricAt(t *testing.T, addr, name string) float64 {
+	t.Helper()
+	_, text := page(t, addr, "/metrics")
 	for line := range strings.Lines(text) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			v, err := strconv.ParseFloat(strings.TrimSpace(value), 64)

@@ -79,6 +79,7 @@ func demoConfig() config {
 	cfg := defaultConfig()
 	cfg.MQTT.Listen, cfg.MQTT.ListenTLS = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.HTTPS.Listen, cfg.Metrics.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	cfg.MQTT.MaxConnections, cfg.HTTPS.MaxConnections = 5000, 5000 // few enough for most limits of open files
 	cfg.Log.Level = "warn"
 	return cfg
 }

@@ -65,7 +65,7 @@ func newGateway(cfg config, dir string, log *slog.Logger) (g *gateway, err error
 			g = nil
 		}
 	}()
-	for _, step := range []func() error{g.openStore, g.assemble, g.listen, g.openAdmin} {
+	for _, step := range []func() error{g.openStore, g.fitFiles, g.assemble, g.listen, g.openAdmin} {
 		if err := step(); err != nil {
 			return g, err
 		}
@@ -90,6 +90,19 @@ func (g *gateway) openStore() (err error) {
 		Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics,
 	})
 	return err
+}
+
+// fitFiles comes after the store has opened its files.
+func (g *gateway) fitFiles() error {
+	limit, open, err := files()
+	if err != nil {
+		return steps.E("count open files", steps.Internal, err)
+	}
+	if g.cfg.fitFiles(limit, open) {
+		g.log.Warn("the limit of open files is too low for all connections; fewer are accepted. Raise it (LimitNOFILE, ulimit -n)",
+			"limit", limit, "mqtt.max_connections", g.cfg.MQTT.MaxConnections, "https.max_connections", g.cfg.HTTPS.MaxConnections)
+	}
+	return nil
 }
 
 func (g *gateway) assemble() error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/net/netutil"
 )
 
 // monitor is the port that Prometheus and a service manager look at: /metrics, /healthz (the
@@ -45,9 +46,13 @@ func newMonitor(reg *prometheus.Registry, accepts func() error) *monitor {
 	return m
 }
 
-// Serve answers on l until Shutdown.
+// monitorConnections is more than a few Prometheus servers need, and few enough to leave the open
+// files to those for whom they are.
+const monitorConnections = 64
+
+// Serve answers on l until Close.
 func (m *monitor) Serve(l net.Listener) error {
-	if err := m.server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+	if err := m.server.Serve(netutil.LimitListener(l, monitorConnections)); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
