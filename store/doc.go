@@ -13,10 +13,11 @@
 // concurrent commits followed by one Sync lose data when Badger rotates its memtable. After a failed
 // commit nothing is acknowledged any more and Run returns: what is in doubt is not served.
 //
-// A checkpoint writes the head's changed days to blocks, piece by piece in the transactions of
-// later groups, keeps those days encoded in memory from then on, and at last deletes the journal
-// groups that the blocks cover. Opening replays the journal over the blocks; the merge law makes that
-// harmless.
+// The head is bounded by bytes, not by days: a day is decoded while uploads come for it, and encoded
+// when others need the memory, on disk or not. A checkpoint writes the head's changed days to blocks,
+// piece by piece in the transactions of later groups, and at last deletes the journal groups that the
+// blocks cover; days that are on disk leave the head when it takes too much. Opening replays the journal
+// over the blocks; the merge law makes that harmless.
 //
 // # A full disk
 //
@@ -30,7 +31,8 @@
 //   - A cell (participant, device, day, interval, index) holds the highest (revision, count,
 //     origin) that was ever merged into it, whatever the order.
 //   - A day's total is the sum of its minutes, each the largest that one of the participant's
-//     devices counted. A stored total without its block is corruption, never an empty day.
+//     devices counted. A day that waits to be scored or has an award, and has neither a block nor an
+//     activity, is corruption, never an empty day.
 //   - Journal groups and Badger transactions are numbered without gaps. The newest acknowledged
 //     numbers stand in a watermark file: a damaged last record looks like one that was being written,
 //     and Badger drops a damaged log tail without an error.
@@ -52,7 +54,8 @@
 //
 // # Format, version 2
 //
-// Version 1 had other awards and no ledger; opening such a store converts it (migrate.go).
+// Version 1 had a block a device in a table by participant, totals in rows of their own, other awards and
+// no ledger; opening such a store converts it (migrate.go, migrate_awards.go).
 //
 // Integers in keys are big-endian. A day is int32 days since 1970-01-01 with the sign bit flipped.
 // uvarint and varint are those of encoding/binary; a string is uvarint length and bytes; tag is the
@@ -60,8 +63,7 @@
 // (uint32, little-endian), that key, and the value before the tag.
 //
 //	key                              value
-//	b participant 0 day(4) device    1, uvarint n, n sources, uvarint m, m lanes, tag
-//	t day(4) participant             uvarint steps, tag
+//	t day(4) participant             block: 2, uvarint steps, for each device string ID and cells; tag
 //	d day(4) participant             empty: the day waits to be scored
 //	a day(4) participant             page, tag
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
@@ -110,10 +112,21 @@
 //	contact  varint sent at, battery(1), string firmware, varint signal
 //	run      string participant (empty: that of the run before in the commit), varint day, uvarint
 //	         interval, uvarint first, origin(1), uvarint n, n uvarint counts
-//	source   uvarint boot, uvarint seq, origin(1)
-//	lane     uvarint interval in minutes, uvarint cells; runs of (uvarint source, uvarint length)
-//	         up to the number of cells, source 0 meaning not reported; then for the reported cells
-//	         uvarint count, where a 0 is followed by the uvarint length of the run of zeros
+//
+// The cells of a device in a block are bits, the first in the highest place of a byte, the last byte filled
+// up with zeros. gamma is Elias's code of a number from 1; signed is gamma of the zigzag number plus 1;
+// wide is how many bits a number has in 7 bits, then those below its first.
+//
+//	cells    gamma n + 1, n lanes by ascending interval
+//	lane     gamma interval in minutes, gamma first cell + 1, gamma number of cells; stretches up to that
+//	         number; counts of the reported cells
+//	stretch  110, gamma length: not reported. Otherwise the source, signed length less that of the stretch
+//	         before (at first: less the number of cells), gamma n + 1: as many more stretches of that length
+//	         follow, each with the next source
+//	source   0: boot and origin of the newest in the list, seq one higher; 10, 1, wide zigzag difference of
+//	         seq; 10, 0, wide boot, wide seq, gamma origin + 1; 111, gamma how far back in the list it is
+//	counts   of minutes: the prefix codes of counts.go; of longer intervals: gamma bits + 1, then the bits
+//	         below the first
 //
 // The file "memtable" holds, in decimal digits, the size of the memtables that Badger's logs were made
 // with; without one it is 67108864.
