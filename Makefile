@@ -2,6 +2,7 @@
 .PHONY: check test vet staticcheck vuln fuzz crash bench bench-peers run build
 
 FUZZTIME ?= 60s
+ROUNDS ?= 50
 
 check: vet staticcheck test vuln
 
@@ -33,9 +34,11 @@ fuzz:
 		done; \
 	done
 
-# kill -9 under load, many rounds.
+# The fault suite: flipped bits, torn journals, full disks, failing calls (strace), kill -9 under a
+# load of every kind, ROUNDS times. It prints what it is doing; `make check` has the race detector.
 crash:
-	AYUMI_CRASH_ROUNDS=20 go test -race -run 'Crash|Kill' -v -timeout 30m ./cmd/ayumi ./store
+	AYUMI_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 60m -run 'Flipped|Tail|FailedCommit|FullDisk|Memtable' ./store
+	AYUMI_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 60m -run 'Kill|DiskErrors|SmallDisk|JournalDisk' ./cmd/ayumi
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...

@@ -12,8 +12,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
@@ -162,8 +164,34 @@ func flip(t *testing.T, rng *rand.Rand, path string) int64 {
 	return at
 }
 
-// damages is how many bits are flipped in each kind of file.
-const damages = 12
+// damages is how often something is damaged: a little in passing, and a lot when asked for.
+func damages(t *testing.T) int {
+	t.Helper()
+	const few = 12
+	s := os.Getenv("AYUMI_CRASH_ROUNDS")
+	if s == "" {
+		return few
+	}
+	n, err := strconv.Atoi(s)
+	if err != nil || n < 1 {
+		t.Fatalf("AYUMI_CRASH_ROUNDS is %q; use a number from 1 on", s)
+	}
+	return max(few, 4*n)
+}
+
+// dice returns randomness that a failing test tells how to repeat.
+func dice(t *testing.T) *rand.Rand {
+	t.Helper()
+	seed := uint64(time.Now().UnixNano()) //nolint:gosec // its bits only
+	if s := os.Getenv("AYUMI_CRASH_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatalf("AYUMI_CRASH_SEED: %v", err)
+		}
+	}
+	t.Logf("AYUMI_CRASH_SEED=%d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
 
 // TestFlippedBitIsNeverSilent damages one bit of the write-ahead log or of a table, many times
 // over, and opens the store. It must report the damage, or not be affected by it.
@@ -181,7 +209,7 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 			t.Parallel()
 			cfg := testConfig(t.TempDir())
 			r := start(t, cfg)
-			rng := rand.New(rand.NewPCG(1, 2))
+			rng := dice(t)
 			m := make(model)
 			for i := range lastRecord + 1 {
 				run := randomRun(rng)
@@ -201,8 +229,8 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 				r.end()
 				pristine = image(t, cfg.Dir)
 			}
-			reported := 0
-			for range damages {
+			reported, rounds := 0, damages(t)
+			for round := range rounds {
 				dir := image(t, pristine)
 				files, err := filepath.Glob(filepath.Join(dir, where.glob))
 				if err != nil || len(files) == 0 {
@@ -213,8 +241,13 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 				if !holds(t, dir, m.totals(), fmt.Sprintf("%s at %d", filepath.Base(file), at)) {
 					reported++
 				}
+				if (round+1)%100 == 0 || round+1 == rounds {
+					t.Logf("%s: %d of %d flipped bits were reported, the others did not matter", where.name, reported, round+1)
+				}
+				if err := os.RemoveAll(dir); err != nil {
+					t.Fatal(err)
+				}
 			}
-			t.Logf("%d of %d damages were reported, the others did not matter", reported, damages)
 		})
 	}
 }
@@ -229,7 +262,9 @@ func holds(t *testing.T, dir string, want map[steps.ParticipantDay]uint64, what 
 	var ended *exec.ExitError
 	if errors.As(err, &ended) {
 		report, _, _ := strings.Cut(string(ended.Stderr), "\n")
-		t.Logf("%s: %s", what, report)
+		if testing.Verbose() {
+			t.Logf("%s: %s", what, report)
+		}
 		return false
 	}
 	if err != nil {
@@ -281,29 +316,50 @@ func openAndList(dir string) error {
 	})
 }
 
-// TestTornTail cuts the journal inside the newest record, which was acknowledged.
+// TestTornTail tears the journal at random places, or leaves zeros from there on, as file systems do
+// that had made room but written nothing. All of it was acknowledged, so every tear must be reported,
+// in the newest file and in those before it.
 func TestTornTail(t *testing.T) {
+	rng := dice(t)
 	cfg := testConfig(t.TempDir())
-	r := start(t, cfg)
-	for i := range uint64(5) {
-		if err := r.append(payload(minutes("p", "d", i, int(i), 10))); err != nil {
+	cfg.StopWithin = 0
+	for file := range 3 { // each start begins a file of its own
+		r := start(t, cfg)
+		for i := range 5 {
+			rev := uint64(5*file + i) //nolint:gosec // small
+			if err := r.append(payload(minutes("p", "d", rev, int(rev), 10, 20, 30))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r.end()
+	}
+	rounds := damages(t)
+	for range rounds {
+		dir := image(t, cfg.Dir)
+		files := journalFiles(t, dir)
+		file := files[rng.IntN(len(files))]
+		info, err := os.Stat(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, zeros := rng.Int64N(info.Size()), rng.IntN(2) == 0
+		err = os.Truncate(file, at)
+		if zeros {
+			err = errors.Join(err, os.Truncate(file, info.Size()))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = Open(testConfig(dir), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+		var lost *LostTailError
+		if !errors.As(err, &lost) && !errors.Is(err, errJournal) {
+			t.Errorf("%s torn at %d of %d, zeros: %t: %v; want a report of what is lost", filepath.Base(file), at, info.Size(), zeros, err)
+		}
+		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
 	}
-	dir := image(t, cfg.Dir)
-	files := journalFiles(t, dir)
-	info, err := os.Stat(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Truncate(files[0], info.Size()-10); err != nil {
-		t.Fatal(err)
-	}
-	_, err = Open(testConfig(dir), slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	var lost *LostTailError
-	if !errors.As(err, &lost) {
-		t.Fatalf("opening a store whose acknowledged tail is torn: %v", err)
-	}
+	t.Logf("%d tears were reported", rounds)
 }
 
 // TestUnacknowledgedTail leaves half a record at the journal's end, as a kill in the middle of a

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -39,6 +41,8 @@ func inOwnMounts(t *testing.T) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
+	runtime.LockOSThread() // with whose end the child would be killed
+	defer runtime.UnlockOSThread()
 	cmd := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=30m") //nolint:gosec // a test
 	cmd.Env = append(os.Environ(), ownMounts+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
@@ -47,14 +51,23 @@ func inOwnMounts(t *testing.T) bool {
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}}
 	}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "":
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = cmd.Stdout
+	err = cmd.Start()
+	if errors.Is(err, syscall.EPERM) && os.Getenv("CI") == "" {
 		t.Skipf("a mount namespace is not to be had: %v", err)
-	case err != nil:
-		t.Errorf("in its own mount namespace: %v\n%s", err, out)
-	default:
-		t.Logf("%s", out)
+	}
+	if err != nil {
+		t.Fatalf("cannot start in a mount namespace: %v", err)
+	}
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		t.Log(lines.Text())
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("in its own mount namespace: %v", err)
 	}
 	return false
 }

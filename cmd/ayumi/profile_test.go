@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"ayumi/store"
 )
 
@@ -32,6 +34,18 @@ func TestProfileFor(t *testing.T) {
 		if got := cfg.profileFor(c.memory).name; got != c.want {
 			t.Errorf("profile: %s with %d bytes is %s; want %s", c.profile, c.memory, got, c.want)
 		}
+	}
+}
+
+// TestAvailableMemory compares with what the kernel says, of which a control group may leave less.
+func TestAvailableMemory(t *testing.T) {
+	var info unix.Sysinfo_t
+	if err := unix.Sysinfo(&info); err != nil {
+		t.Fatal(err)
+	}
+	all := uint64(info.Totalram) * uint64(info.Unit)
+	if n := availableMemory(); n == 0 || n > all {
+		t.Errorf("%d bytes are available; the machine has %d", n, all)
 	}
 }
 
