@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"ayumi/protocol"
 	"ayumi/protocol/native"
@@ -100,7 +101,7 @@ func TestRateHoldsOverHTTPS(t *testing.T) {
 		_, _ = io.Copy(io.Discard, r.Body)
 		posts.Add(1)
 	})
-	c.Rate, c.Warmup = 100, 0 // 60 ms: 3 uploads from each connection
+	c.Rate, c.Warmup, c.Duration = 100, 0, 60*time.Millisecond // 3 uploads from each connection
 	if r := mustRun(t, c); posts.Load() != 6 || r.Acknowledged != 6 || !r.Clean() {
 		t.Errorf("%d posts: %+v", posts.Load(), r)
 	}

@@ -21,7 +21,7 @@ const firstDay = 1_790_694_000
 func load(addr string, n int) Config {
 	c := Config{
 		Addr: addr, Window: 8, Samples: 15, First: firstDay, Days: 30, Boot: 7,
-		Duration: 60 * time.Millisecond, Warmup: 10 * time.Millisecond,
+		Duration: 250 * time.Millisecond, Warmup: 10 * time.Millisecond,
 	}
 	for i := range n {
 		id := "ped-" + string(rune('a'+i))
