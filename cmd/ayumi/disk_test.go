@@ -223,7 +223,7 @@ type diskTrial struct {
 
 func newDiskTrial(t *testing.T, d *disk) *diskTrial {
 	t.Helper()
-	s := &diskTrial{T: t, d: d, config: writeConfig(t, lastingPorts(t), "  quarantine_per_device: 1000000\nprofile: small\n")}
+	s := &diskTrial{T: t, d: d, config: writeConfig(t, lastingPorts(t), "  quarantine_per_device: 1000000\nprofile: small\n"+noAllowances)}
 	cfg, err := loadConfig(s.config)
 	if err != nil {
 		t.Fatal(err)
