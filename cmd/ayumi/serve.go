@@ -25,11 +25,11 @@ func serveCommand() *cobra.Command {
 			}
 			log := cfg.logger(cmd.ErrOrStderr())
 			tuned := cfg.tune(availableMemory(), os.Getenv)
-			tuned.log(log, &cfg)
 			g, err := newGateway(cfg, dir, log)
 			if err != nil {
 				return err
 			}
+			tuned.log(log, &cfg)
 			defer func() { err = errors.Join(err, g.Close()) }()
 			fmt.Fprint(cmd.OutOrStdout(), g.banner(), tuned.banner())
 			return g.Run(cmd.Context())
