@@ -35,7 +35,8 @@ fuzz:
 	done
 
 # The fault suite: flipped bits, torn journals, full disks, failing calls (strace), kill -9 under a
-# load of every kind, ROUNDS times. It prints what it is doing; `make check` has the race detector.
+# load of every kind, ROUNDS times each. It prints what it is doing; 50 rounds take about 20 minutes on
+# two busy cores. The full disks want root, or user namespaces. `make check` has the race detector.
 crash:
 	AYUMI_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 60m -run 'Flipped|Tail|FailedCommit|FullDisk|Memtable' ./store
 	AYUMI_CRASH_ROUNDS=$(ROUNDS) go test -count=1 -v -timeout 60m -run 'Kill|DiskErrors|SmallDisk|JournalDisk' ./cmd/ayumi
