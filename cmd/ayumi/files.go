@@ -13,20 +13,24 @@ const spareFiles = 256
 // fitFiles lowers the numbers of connections, in proportion, to what the limit of open files leaves
 // for them, so that strangers cannot take the store's. It reports whether it had to.
 func (c *config) fitFiles(limit, open uint64) bool {
-	want := uint64(0)
+	var most []*int
 	if c.MQTT.Listen != "" || c.MQTT.ListenTLS != "" {
-		want += uint64(c.MQTT.MaxConnections) //nolint:gosec // checked to be positive
+		most = append(most, &c.MQTT.MaxConnections)
 	}
 	if c.HTTPS.Listen != "" {
-		want += uint64(c.HTTPS.MaxConnections) //nolint:gosec // as above
+		most = append(most, &c.HTTPS.MaxConnections)
 	}
-	taken := spareFiles + 2*open
+	want, taken := uint64(0), spareFiles+2*open
+	for _, n := range most {
+		want += uint64(*n) //nolint:gosec // checked to be positive
+	}
 	if want < limit && want+taken <= limit {
 		return false
 	}
 	part := float64(max(limit, taken)-taken) / float64(want)
-	c.MQTT.MaxConnections = max(1, int(part*float64(c.MQTT.MaxConnections)))
-	c.HTTPS.MaxConnections = max(1, int(part*float64(c.HTTPS.MaxConnections)))
+	for _, n := range most {
+		*n = max(1, int(part*float64(*n)))
+	}
 	return true
 }
 

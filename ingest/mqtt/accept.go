@@ -3,6 +3,7 @@ package mqtt
 import (
 	"crypto/rand"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math"
 	"os"
@@ -22,8 +23,8 @@ type refusal struct {
 // establish reads CONNECT and answers it. It reports whether a session came about.
 func (c *conn) establish() bool {
 	_ = c.nc.SetDeadline(time.Now().Add(c.srv.cfg.ConnectTimeout)) // fails only on a closed socket, as Read will
-	if t, ok := c.nc.(interface{ Handshake() error }); ok {
-		if err := t.Handshake(); err != nil {
+	if t, ok := c.nc.(handshaker); ok {
+		if err := shake(t); err != nil {
 			c.reject(connectTLS, err)
 			return false
 		}
@@ -44,6 +45,23 @@ func (c *conn) establish() bool {
 		return false
 	}
 	return c.acceptSession(&p)
+}
+
+type handshaker interface{ Handshake() error }
+
+// shake runs a TLS handshake on a goroutine of its own. It takes 16 to 32 KiB of stack, which the
+// connection's goroutine would keep through its idle life, a garbage collection or two after the next.
+func shake(t handshaker) error {
+	end := make(chan error, 1)
+	go func() {
+		defer func() {
+			if r := recover(); r != nil {
+				end <- fmt.Errorf("the handshake panicked: %v", r)
+			}
+		}()
+		end <- t.Handshake()
+	}()
+	return <-end
 }
 
 // connectFailure classifies what kept a CONNECT from coming.
