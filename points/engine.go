@@ -22,7 +22,7 @@ type Days interface {
 	Dirty(max int) ([]steps.DirtyDay, error)
 	// PutAwards stores awards durably and, with them, clears the days whose Mark is still current.
 	// The others stay dirty. It does not keep awards after it returned. Storing an award again
-	// replaces it.
+	// replaces it while its day is open; a closed day keeps its points.
 	PutAwards(ctx context.Context, awards []steps.Award) error
 	// RulesFingerprint returns what Rescore last stored, "" if nothing.
 	RulesFingerprint() (string, error)

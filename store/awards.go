@@ -47,8 +47,8 @@ func (s *Store) recentDirty(limit int) (recent, stored []steps.DirtyDay) {
 	return recent, stored
 }
 
-// awardBytes is about what an award adds to a transaction.
-const awardBytes = 160
+// awardBytes is about what an award adds to a transaction besides its page.
+const awardBytes = 120
 
 // clearDirty forgets the days that were scored at their current mark. The caller holds mu.
 func (s *Store) clearDirty(awards []steps.Award) {

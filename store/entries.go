@@ -115,6 +115,10 @@ func (s *Store) Post(ctx context.Context, r steps.EntryRequest) (steps.Entry, er
 		return steps.Entry{}, err
 	}
 	e := *draft
+	if r.Day != 0 {
+		s.pageMu.Lock()
+		defer s.pageMu.Unlock()
+	}
 	err = s.change(ctx, entryBytes+len(r.Reason)+len(r.By), func(txn *badger.Txn) error {
 		old, found, err := s.requested(txn, r.Participant, r.Key)
 		if err != nil {

@@ -60,41 +60,6 @@ func (s *Store) late(txn *badger.Txn, pd steps.ParticipantDay) (l steps.LateDay,
 	return l, true, nil
 }
 
-// writeLate notes what a closed day would have earned, on the committer. Its page takes up the steps
-// and no points.
-func (s *Store) writeLate(txn *badger.Txn, w *writes, a *steps.Award) error {
-	p, known, err := s.page(txn, a.ParticipantDay)
-	if err != nil {
-		return err
-	}
-	old, listed, err := s.late(txn, a.ParticipantDay)
-	if err != nil {
-		return err
-	}
-	if !known {
-		p.ruleSet = a.RuleSet
-	}
-	if !known || p.steps != a.Steps {
-		p.steps = a.Steps
-		w.set(dayKey(prefixAward, a.ParticipantDay), appendPage(nil, &p))
-	}
-	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: s.cfg.Clock().Unix(), Steps: a.Steps, Points: a.Points, RuleSet: a.RuleSet}
-	if listed {
-		late.At = old.At
-		if old.Points == late.Points {
-			late.Decision = old.Decision // on the same question
-		}
-	}
-	key := dayKey(prefixLate, a.ParticipantDay)
-	switch {
-	case late.Points != p.points && (!listed || late != old):
-		w.set(key, appendLate(nil, &late))
-	case late.Points == p.points && listed:
-		w.delete(key)
-	}
-	return nil
-}
-
 // EachLate calls fn for the closed days whose data changed afterwards so that they would have earned
 // other points, in the order of day and participant.
 func (s *Store) EachLate(ctx context.Context, f steps.LateFilter, fn func(steps.LateDay) error) error {
@@ -144,6 +109,8 @@ func (s *Store) DiscardLate(ctx context.Context, pd steps.ParticipantDay, d step
 		return steps.Errorf(op, steps.Invalid, "a reason (at most %d bytes) and who decided (at most %d) are needed",
 			ledger.MaxReasonBytes, ledger.MaxByBytes)
 	}
+	s.pageMu.Lock()
+	defer s.pageMu.Unlock()
 	return s.change(ctx, closeBytes+len(d.By)+len(d.Reason), func(txn *badger.Txn) error {
 		l, found, err := s.late(txn, pd)
 		if err != nil {

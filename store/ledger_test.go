@@ -217,6 +217,24 @@ func TestPageIsBounded(t *testing.T) {
 	}
 }
 
+// TestLongPagesAreSplit rewrites more pages than a transaction could hold when all of them are long.
+func TestLongPagesAreSplit(t *testing.T) {
+	r := start(t, testConfig(t.TempDir()))
+	const n, rounds = 200, 20
+	r.uploadMany(n, day0, 5000)
+	awards := make([]steps.Award, n)
+	for i := range steps.Points(rounds) {
+		for j := range awards {
+			awards[j] = steps.Award{ParticipantDay: steps.ParticipantDay{Participant: many(j), Day: day0}, Steps: 5000,
+				Points: i % 2, RuleSet: strings.Repeat("x", 1000+int(i%3))}
+		}
+		if err := r.PutAwards(context.Background(), awards); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.wants(many(n-1), (rounds-1)%2, 0, 0)
+}
+
 func (r *running) pageOf(pd steps.ParticipantDay) (p page, found bool, err error) {
 	err = r.db.View(func(txn *badger.Txn) error {
 		p, found, err = r.page(txn, pd)

@@ -28,9 +28,8 @@ func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 	defer s.pageMu.Unlock()
 	var before <-chan error
 	for len(awards) > 0 { // each part is atomic, and repeating one is harmless
-		n := min(len(awards), pieceKeys)
-		b, err := s.preparePages(awards[:n])
-		awards = awards[n:]
+		b, err := s.preparePages(awards)
+		awards = awards[len(b.awards):]
 		var done <-chan error
 		if err == nil {
 			done, err = s.submit(ctx, b.size, func(txn *badger.Txn) error { return s.writePages(txn, b) },
@@ -78,87 +77,130 @@ func inOrder(awards []steps.Award) []steps.Award {
 // pageBatch is a part of PutAwards on its way to the committer.
 type pageBatch struct {
 	awards []steps.Award
-	late   []steps.Award // those of closed days, which the committer compares itself
-	pages  []keyValue    // sealed
+	pairs  []keyValue // pages and late days, sealed
 	moved  steps.Totals
 	size   int
+
+	s     *Store
+	now   int64
+	pages *seeker
+	late  *seeker
+	arena []byte // holds keys and values
 }
 
-// preparePages scores the pages of the days that are open. The caller holds pageMu.
+// preparePages scores the pages of open days, and compares closed ones with what they earned: of as many
+// awards as go into one transaction. The caller holds pageMu.
 func (s *Store) preparePages(awards []steps.Award) (*pageBatch, error) {
-	b := &pageBatch{awards: awards, pages: make([]keyValue, 0, len(awards)), size: len(awards) * awardBytes}
-	now := s.cfg.Clock().Unix()
+	most := min(len(awards), pieceKeys)
+	b := &pageBatch{
+		s: s, now: s.cfg.Clock().Unix(),
+		pairs: make([]keyValue, 0, most), arena: make([]byte, 0, most*awardBytes/2),
+	}
 	err := s.db.View(func(txn *badger.Txn) error {
-		old := s.newSeeker(txn, prefixAward)
-		defer old.close()
-		arena := make([]byte, 0, len(awards)*awardBytes/2)
-		for len(awards) > 0 {
-			day, n := awards[0].Day, 1
-			for n < len(awards) && awards[n].Day == day {
-				n++
+		b.pages, b.late = s.newSeeker(txn, prefixAward), s.newSeeker(txn, prefixLate)
+		defer b.pages.close()
+		defer b.late.close()
+		var state dayState
+		for i := 0; i < most && b.size < pieceBytes; i++ {
+			if i == 0 || awards[i].Day != awards[i-1].Day {
+				state = s.dayState(awards[i].Day)
 			}
-			state := s.dayState(day)
-			if state.closed {
-				b.late = append(b.late, awards[:n]...)
-				awards = awards[n:]
-				continue
+			if err := b.prepare(&awards[i], state); err != nil {
+				return err
 			}
-			for i := range awards[:n] {
-				var err error
-				if arena, err = s.preparePage(b, arena, old, &awards[i], state.pages, now); err != nil {
-					return err
-				}
-			}
-			awards = awards[n:]
+			b.size += awardBytes
+			b.awards = awards[:i+1]
 		}
 		return nil
 	})
 	return b, err
 }
 
-// preparePage adds one day's page to the batch unless it stays as it is. Key and value are put into
-// the arena.
-func (s *Store) preparePage(b *pageBatch, arena []byte, old *seeker, a *steps.Award, written bool, now int64,
-) ([]byte, error) {
-	start := len(arena)
-	arena = append(arena, prefixAward)
-	arena = append(appendDay(arena, a.Day), a.Participant...)
-	key := arena[start:len(arena):len(arena)]
+// prepare adds what one award changes.
+func (b *pageBatch) prepare(a *steps.Award, state dayState) error {
+	key := b.key(prefixAward, a)
 	var p page
 	found := false
-	if written {
-		var body []byte
-		var err error
-		if body, found, err = old.find(key); err == nil && found {
+	if state.pages {
+		body, ok, err := b.pages.find(key)
+		if err == nil && ok {
 			p, err = parsePage(body, a.RuleSet)
 		}
 		if err != nil {
-			return arena, corrupt("award", nameOf(a.ParticipantDay), err)
+			return corrupt("award", nameOf(a.ParticipantDay), err)
 		}
+		found = ok
 	}
-	delta, changed := p.score(a, now)
+	if state.closed {
+		return b.prepareLate(key, &p, found, a)
+	}
+	delta, changed := p.score(a, b.now)
 	if found && !changed {
-		return arena[:start], nil
+		return nil
 	}
 	b.moved.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: delta})
-	start = len(arena)
-	arena = appendPage(arena, &p)
-	tag := s.auth.tag(key, arena[start:])
-	arena = append(arena, tag[:]...)
-	value := arena[start:len(arena):len(arena)]
-	b.pages = append(b.pages, keyValue{key, value})
+	b.set(key, func(dst []byte) []byte { return appendPage(dst, &p) })
+	return nil
+}
+
+// prepareLate notes what a closed day would have earned. Its page takes up the steps and no points.
+func (b *pageBatch) prepareLate(key []byte, p *page, found bool, a *steps.Award) error {
+	if !found {
+		p.ruleSet = a.RuleSet
+	}
+	if !found || p.steps != a.Steps {
+		p.steps = a.Steps
+		b.set(key, func(dst []byte) []byte { return appendPage(dst, p) })
+	}
+	key = b.key(prefixLate, a)
+	var old steps.LateDay
+	body, listed, err := b.late.find(key)
+	if err == nil && listed {
+		old, err = parseLate(body, a.ParticipantDay)
+	}
+	if err != nil {
+		return corrupt("late day", nameOf(a.ParticipantDay), err)
+	}
+	if a.Points == p.points {
+		if listed {
+			b.pairs = append(b.pairs, keyValue{key: key})
+		}
+		return nil
+	}
+	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: b.now, Steps: a.Steps, Points: a.Points, RuleSet: a.RuleSet}
+	if listed {
+		late.At = old.At
+		if old.Points == late.Points {
+			late.Decision = old.Decision // on the same question
+		}
+	}
+	if !listed || late != old {
+		b.set(key, func(dst []byte) []byte { return appendLate(dst, &late) })
+	}
+	return nil
+}
+
+// key makes a key in the arena.
+func (b *pageBatch) key(prefix byte, a *steps.Award) []byte {
+	start := len(b.arena)
+	b.arena = append(appendDay(append(b.arena, prefix), a.Day), a.Participant...)
+	return b.arena[start:len(b.arena):len(b.arena)]
+}
+
+// set seals in the arena what encode appends.
+func (b *pageBatch) set(key []byte, encode func(dst []byte) []byte) {
+	start := len(b.arena)
+	b.arena = encode(b.arena)
+	tag := b.s.auth.tag(key, b.arena[start:])
+	b.arena = append(b.arena, tag[:]...)
+	value := b.arena[start:len(b.arena):len(b.arena)]
+	b.pairs = append(b.pairs, keyValue{key, value})
 	b.size += len(value)
-	return arena, nil
 }
 
 // writePages puts a batch into txn.
 func (s *Store) writePages(txn *badger.Txn, b *pageBatch) error {
-	w := &writes{s: s, pairs: b.pages, moved: b.moved}
-	for i := range b.late {
-		if err := s.writeLate(txn, w, &b.late[i]); err != nil {
-			return err
-		}
-	}
+	w := &writes{s: s, pairs: b.pairs, moved: b.moved}
 	s.scored(w, b.awards)
 	return w.apply(txn)
 }

@@ -76,7 +76,11 @@ func (r *reader) string() string { return string(r.bytes()) }
 
 // bytes reads a string without copying it.
 func (r *reader) bytes() []byte {
-	n := r.count(len(r.b))
+	n := r.uvarint()
+	if n > uint64(len(r.b)) { // of what is left behind the length
+		r.fail()
+		return nil
+	}
 	s := r.b[:n:n]
 	r.b = r.b[n:]
 	return s

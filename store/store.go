@@ -57,7 +57,7 @@ type Store struct {
 	accounts     steps.Totals           // of the programme
 	exchanges    steps.ExchangeID       // the newest
 
-	pageMu  sync.Mutex    // while pages of open days are being prepared and written
+	pageMu  sync.Mutex    // held while pages and late days are read, prepared and written
 	closing chan struct{} // capacity 1: somebody closes a day
 	touched touched
 
