@@ -77,7 +77,7 @@ func (n *naive) out(d steps.Day) bool {
 // periodStart goes back from a day until a period begins, or none can have begun.
 func (n *naive) periodStart(d steps.Day) (steps.Day, bool) {
 	for _, p := range n.book.periods {
-		for first := d; first > d-800; first-- {
+		for first := d; first > d-370; first-- {
 			y, m, day := first.Date()
 			if p.From.Month != m || p.From.Day != day || p.From.Year != 0 && p.From.Year != y {
 				continue

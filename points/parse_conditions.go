@@ -174,7 +174,7 @@ func (w *walker) call(n *ast.CallNode) {
 const (
 	tries    = 5000
 	fewTries = 50
-	maxTries = 500_000
+	maxTries = 200_000
 )
 
 // checkVaries tries the condition on made-up days. One that fails on any is refused; one that is

@@ -33,7 +33,7 @@ func TestParseRulesBounds(t *testing.T) {
 	laughs.WriteString(strings.Repeat("      - *band\n", 5000))
 	// More conditions than are tried at length, each of which holds always.
 	conditions := "programme: a\nrule_sets:\n"
-	for i := range 300 {
+	for i := range 100 {
 		conditions += "  - effective: " + steps.Day(20_000+i).String() + "\n    rules:\n"
 		for j := range 20 {
 			conditions += fmt.Sprintf("      - {name: r%d, when: age > -2, sending: {points: 1}}\n", j)
