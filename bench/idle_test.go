@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"net"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,10 +17,11 @@ func TestIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := piped(t, uplinktest.Script{}, 3)
 		c.Duration = time.Minute
-		dial, opened := c.Dial, 0
+		var opened atomic.Int32
+		dial := c.Dial
 		c.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
 			conn, err := dial(ctx, network, addr)
-			if opened++; opened == 2 {
+			if opened.Add(1) == 2 {
 				time.AfterFunc(30*time.Second, func() { _ = conn.Close() })
 			}
 			return conn, err
