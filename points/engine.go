@@ -45,7 +45,7 @@ type EngineConfig struct {
 }
 
 // DefaultBatch is the Batch of an EngineConfig that gives none.
-const DefaultBatch = 4096
+const DefaultBatch = 1 << 15
 
 // DefaultEvery is the Every of an EngineConfig that gives none. Under a steady stream every device's
 // day changes with every upload; scoring it a few times a second is enough.

@@ -11,42 +11,6 @@ import (
 // Changed receives a value after days became dirty. Values are coalesced.
 func (s *Store) Changed() <-chan struct{} { return s.changed }
 
-// Dirty returns up to limit days that changed since they were scored, with their merged totals.
-func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
-	days, stored := s.recentDirty(limit)
-	err := s.db.View(func(txn *badger.Txn) error {
-		for _, d := range stored {
-			n, _, err := s.totalOf(txn, d.ParticipantDay)
-			if err != nil {
-				return err
-			}
-			d.Steps = n
-			days = append(days, d)
-		}
-		return nil
-	})
-	return days, err
-}
-
-// recentDirty returns dirty days: those in the head with their totals, the others without.
-func (s *Store) recentDirty(limit int) (recent, stored []steps.DirtyDay) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for pd, state := range s.dirty {
-		if len(recent)+len(stored) == limit {
-			break
-		}
-		d := steps.DirtyDay{DayTotal: steps.DayTotal{ParticipantDay: pd}, Mark: state.mark}
-		if day := s.head.find(pd); day != nil {
-			d.Steps = day.steps()
-			recent = append(recent, d)
-		} else {
-			stored = append(stored, d)
-		}
-	}
-	return recent, stored
-}
-
 // awardBytes is about what an award adds to a transaction besides its page.
 const awardBytes = 120
 
@@ -157,12 +121,4 @@ func (s *Store) RescoreParticipant(ctx context.Context, p steps.ParticipantID) e
 			s.markDirtyOnDisk(pd)
 		}
 	})
-}
-
-// markDirtyOnDisk marks a day whose key of the dirty table has become durable. The caller holds mu.
-func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay) {
-	s.markDirty(pd)
-	d := s.dirty[pd]
-	d.persisted = true
-	s.dirty[pd] = d
 }

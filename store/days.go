@@ -149,7 +149,7 @@ type cursor struct {
 
 func (s *Store) newCursor(txn *badger.Txn, prefix byte, r steps.DayRange) *cursor {
 	opts := badger.DefaultIteratorOptions
-	opts.Prefix = []byte{prefix}
+	opts.Prefix, opts.PrefetchValues = []byte{prefix}, false
 	it := txn.NewIterator(opts)
 	it.Seek(appendDay([]byte{prefix}, r.From))
 	return &cursor{it, r, s.auth}

@@ -1,6 +1,13 @@
 package store
 
-import "ayumi/steps"
+import (
+	"slices"
+	"sync"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/steps"
+)
 
 // dirtyState says that a day waits to be scored.
 type dirtyState struct {
@@ -9,13 +16,23 @@ type dirtyState struct {
 	persisted bool   // a key of the dirty table says so too
 }
 
+// markDirty notes a change of a day. The caller holds mu.
 func (s *Store) markDirty(pd steps.ParticipantDay) {
 	s.markSeq++
 	d, ok := s.dirty[pd]
 	if !ok {
 		d.since = s.markSeq
+		s.fresh = append(s.fresh, pd)
 	}
 	d.mark = s.markSeq
+	s.dirty[pd] = d
+}
+
+// markDirtyOnDisk marks a day whose key of the dirty table is durable. The caller holds mu.
+func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay) {
+	s.markDirty(pd)
+	d := s.dirty[pd]
+	d.persisted = true
 	s.dirty[pd] = d
 }
 
@@ -25,4 +42,94 @@ func (s *Store) wake() {
 	case s.changed <- struct{}{}:
 	default:
 	}
+}
+
+// dueDays are the dirty days in the order in which they are to be scored: that of the tables, so that
+// what is read and written for them lies side by side. A dirty day is in due, in out, or in the
+// store's fresh days.
+type dueDays struct {
+	mu  sync.Mutex
+	due []steps.ParticipantDay
+	out []steps.ParticipantDay // handed out last, until it is known what became of them
+}
+
+// dirtyAtOnce is how many dirty days are looked at while the lock is held once.
+const dirtyAtOnce = 256
+
+// Dirty returns up to limit days that changed since they were scored, with their merged totals.
+func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
+	s.due.mu.Lock()
+	defer s.due.mu.Unlock()
+	s.takeBack()
+	days := make([]steps.DirtyDay, 0, min(limit, len(s.due.due)))
+	var stored []int // indices of the days that are not in the head
+	for len(days) < limit && s.refill() {
+		n := min(limit-len(days), len(s.due.due), dirtyAtOnce)
+		s.mu.RLock()
+		for _, pd := range s.due.due[:n] {
+			state, ok := s.dirty[pd]
+			if !ok { // somebody scored it without having asked
+				continue
+			}
+			d := steps.DirtyDay{DayTotal: steps.DayTotal{ParticipantDay: pd}, Mark: state.mark}
+			if day := s.head.find(pd); day != nil {
+				d.Steps = day.steps()
+			} else {
+				stored = append(stored, len(days))
+			}
+			days = append(days, d)
+			s.due.out = append(s.due.out, pd)
+		}
+		s.mu.RUnlock()
+		s.due.due = s.due.due[n:]
+	}
+	return days, s.storedSteps(days, stored)
+}
+
+// takeBack makes those of the days that were handed out fresh again that are still dirty.
+func (s *Store) takeBack() {
+	for part := range slices.Chunk(s.due.out, dirtyAtOnce) {
+		s.mu.Lock()
+		for _, pd := range part {
+			if _, ok := s.dirty[pd]; ok {
+				s.fresh = append(s.fresh, pd)
+			}
+		}
+		s.mu.Unlock()
+	}
+	s.due.out = s.due.out[:0]
+}
+
+// refill makes the fresh days due when no others are, and reports whether there are any.
+func (s *Store) refill() bool {
+	if len(s.due.due) == 0 {
+		s.mu.Lock()
+		s.due.due, s.fresh = s.fresh, nil
+		s.mu.Unlock()
+		slices.SortFunc(s.due.due, compareDays)
+		s.due.due = slices.Compact(s.due.due) // a day that was scored without Dirty may be there twice
+	}
+	return len(s.due.due) > 0
+}
+
+// storedSteps reads the totals of days that left the head, whose indices are given.
+func (s *Store) storedSteps(days []steps.DirtyDay, stored []int) error {
+	if len(stored) == 0 {
+		return nil
+	}
+	return s.db.View(func(txn *badger.Txn) error {
+		blocks := s.newSeeker(txn, prefixDay)
+		defer blocks.close()
+		for _, i := range stored {
+			pd := days[i].ParticipantDay
+			block, found, err := blocks.find(dayKey(prefixDay, pd))
+			if err == nil && found {
+				days[i].Steps, _, err = parseBlockTotal(block)
+			}
+			if err != nil {
+				return corrupt("day block", nameOf(pd), err)
+			}
+		}
+		return nil
+	})
 }

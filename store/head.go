@@ -168,7 +168,12 @@ func (h *head) memory() (all, held int) {
 // participant's ID and its block.
 func (d *headDay) memory() int { return dayBytes + len(d.Participant) + cap(d.block) }
 
-const dayBytes = 96 + 56
+// What a day takes besides IDs, blocks and cells.
+const (
+	dayBytes     = 80 + 56
+	hotDayBytes  = 48
+	hotPartBytes = 48
+)
 
 // empty reports whether nobody has reported anything.
 func (d *headDay) empty() bool { return d.block == nil && (d.hot == nil || len(d.hot.parts) == 0) }
@@ -230,9 +235,9 @@ func (sh *headShard) thaw(day *headDay) error {
 
 // count brings hotBytes up to what a hot day takes now.
 func (sh *headShard) count(hot *hotDay) {
-	n := 0
+	n := hotDayBytes
 	for i := range hot.parts {
-		n += hot.parts[i].cells.memory()
+		n += hotPartBytes + hot.parts[i].cells.memory()
 	}
 	sh.hotBytes += n - hot.bytes
 	hot.bytes = n

@@ -148,46 +148,22 @@ func (s *Store) dayOf(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error
 // loadDays reads days that are ascending, without decoding them: all of them in one pass, which takes a
 // tenth of the time where most of a table's block is wanted. A day without a block is empty.
 func (s *Store) loadDays(txn *badger.Txn, days []*headDay) error {
-	opts := badger.DefaultIteratorOptions
-	opts.Prefix, opts.PrefetchValues = []byte{prefixDay}, false
-	it := txn.NewIterator(opts)
-	defer it.Close()
+	blocks := s.newSeeker(txn, prefixDay)
+	defer blocks.close()
 	var key []byte
 	for _, day := range days {
 		key = append(appendDay(append(key[:0], prefixDay), day.Day), day.Participant...)
-		if !seek(it, key) {
-			continue
-		}
-		err := it.Item().Value(func(v []byte) error {
-			block, err := s.auth.open(key, v)
-			day.block = bytes.Clone(block)
-			return err
-		})
+		block, _, err := blocks.find(key)
 		if err == nil {
+			day.block = bytes.Clone(block)
 			continue
 		}
 		day.damaged = true
-		if err := s.tolerate(corrupt("day block", fmt.Sprintf("%s %s", day.Participant, day.Day), err)); err != nil {
+		if err := s.tolerate(corrupt("day block", nameOf(day.ParticipantDay), err)); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// seek moves a forward iterator to a key that is not behind it, and reports whether it is there. A few
-// steps are cheaper than a search.
-func seek(it *badger.Iterator, key []byte) bool {
-	for range 16 {
-		if !it.Valid() {
-			break
-		}
-		if order := bytes.Compare(it.Item().Key(), key); order >= 0 {
-			return order == 0
-		}
-		it.Next()
-	}
-	it.Seek(key)
-	return it.Valid() && bytes.Equal(it.Item().Key(), key)
 }
 
 // checkBlock decodes a block and compares its total with its minutes.

@@ -123,8 +123,7 @@ func (s *Store) loadTables() error {
 		}
 		err = scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
 			if pd, ok := splitDayKey(key); ok {
-				s.markSeq++
-				s.dirty[pd] = dirtyState{mark: s.markSeq, persisted: true}
+				s.markDirtyOnDisk(pd)
 			}
 			return nil
 		})

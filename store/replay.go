@@ -50,7 +50,7 @@ type replayer struct {
 	err     error      // of a merge
 	groups  int
 	run     journalRun // memory of the run at hand
-	workers int
+	mergers []merger
 }
 
 // window is a stretch of the journal with its runs by shard.
@@ -67,13 +67,19 @@ const windowBytes = 32 << 20
 // replayRun is where in a window's records to find a run, and what stands before it.
 type replayRun struct {
 	at, participant, device uint32
+	day                     steps.Day
 	revision                steps.Revision
 }
 
 func newReplayer(s *Store) *replayer {
-	return &replayer{
-		s: s, now: new(window), spare: new(window), merged: make(chan error, 1), workers: runtime.GOMAXPROCS(0),
+	p := &replayer{
+		s: s, now: new(window), spare: new(window), merged: make(chan error, 1),
+		mergers: make([]merger, runtime.GOMAXPROCS(0)),
 	}
+	for i := range p.mergers {
+		p.mergers[i] = merger{s: s, share: headShards / len(p.mergers)}
+	}
+	return p
 }
 
 // take returns room for a record, in the window.
@@ -129,7 +135,7 @@ func (p *replayer) commit(r *reader, group uint64, end int) {
 			if p.now.records[at] != 0 {
 				participant = at
 			}
-			ref.at, ref.participant = uint32(at), uint32(participant)
+			ref.at, ref.participant, ref.day = uint32(at), uint32(participant), p.run.day
 			shard := p.s.head.shardOf(p.run.participant)
 			p.now.runs[shard] = append(p.now.runs[shard], ref)
 		}
@@ -178,27 +184,26 @@ func (p *replayer) finish() error {
 
 // merge merges a window into the head.
 func (p *replayer) merge(w *window) error {
-	mergers := make([]merger, p.workers)
-	for i := range mergers {
-		mergers[i].s, mergers[i].w = p.s, w
+	for i := range p.mergers {
+		p.mergers[i].w = w
 	}
-	if err := eachShard(mergers, (*merger).find); err != nil {
+	if err := p.eachShard((*merger).find); err != nil {
 		return err
 	}
 	if err := p.load(w); err != nil {
 		return err
 	}
-	return eachShard(mergers, (*merger).merge)
+	return p.eachShard((*merger).merge)
 }
 
 // eachShard calls fn for every shard, each merger from a goroutine of its own.
-func eachShard(mergers []merger, fn func(m *merger, shard int) error) error {
+func (p *replayer) eachShard(fn func(m *merger, shard int) error) error {
 	var next atomic.Int32
 	var work errgroup.Group
-	for i := range mergers {
+	for i := range p.mergers {
 		work.Go(func() error {
 			for shard := int(next.Add(1)) - 1; shard < headShards; shard = int(next.Add(1)) - 1 {
-				if err := fn(&mergers[i], shard); err != nil {
+				if err := fn(&p.mergers[i], shard); err != nil {
 					return err
 				}
 			}
@@ -213,7 +218,7 @@ func (p *replayer) load(w *window) error {
 	days := slices.Concat(w.missing[:]...)
 	slices.SortFunc(days, func(a, b *headDay) int { return compareDays(a.ParticipantDay, b.ParticipantDay) })
 	var work errgroup.Group
-	for part := range slices.Chunk(days, len(days)/p.workers+1) {
+	for part := range slices.Chunk(days, len(days)/len(p.mergers)+1) {
 		work.Go(func() error {
 			return p.s.db.View(func(txn *badger.Txn) error { return p.s.loadDays(txn, part) })
 		})
@@ -227,28 +232,29 @@ type merger struct {
 	w     *window
 	run   journalRun
 	spare []*hotDay
+	share int // how many shards' memory for hot days it has
 }
 
 // at reads from a place in the window on.
 func (m *merger) at(place uint32) reader { return reader{b: m.w.records[place:]} }
 
-// parse reads a run and returns whose it is.
-func (m *merger) parse(ref *replayRun) (participant []byte) {
-	r, p := m.at(ref.at), m.at(ref.participant)
-	parseRun(&r, &m.run)
-	m.run.source.revision = ref.revision
-	return p.bytes()
+// day returns a run's day, nil if the shard does not hold it, and whose it is.
+func (m *merger) day(sh *headShard, ref *replayRun) (day *headDay, participant []byte) {
+	r := m.at(ref.participant)
+	participant = r.bytes()
+	return sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(participant), Day: ref.day}], participant
 }
 
 // find looks which days of a shard are missing.
 func (m *merger) find(shard int) error {
 	sh := &m.s.head.shards[shard]
 	for i := range m.w.runs[shard] {
-		id := m.parse(&m.w.runs[shard][i])
-		if sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}] != nil {
+		ref := &m.w.runs[shard][i]
+		day, participant := m.day(sh, ref)
+		if day != nil {
 			continue
 		}
-		day := &headDay{ParticipantDay: steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}}
+		day = &headDay{ParticipantDay: steps.ParticipantDay{Participant: steps.ParticipantID(participant), Day: ref.day}}
 		sh.days[day.ParticipantDay] = day // of which head.add makes a whole one
 		m.w.missing[shard] = append(m.w.missing[shard], day)
 	}
@@ -267,7 +273,7 @@ func (m *merger) merge(shard int) (err error) {
 		}
 	}
 	limit := sh.hotLimit
-	sh.hotLimit, sh.spareLimit, sh.spare = limit*headShards/runtime.GOMAXPROCS(0), replaySpares, m.spare
+	sh.hotLimit, sh.spareLimit, sh.spare = limit*m.share, replaySpares, m.spare
 	for i := range m.w.runs[shard] {
 		if err = m.s.tolerate(m.mergeRun(sh, &m.w.runs[shard][i])); err != nil {
 			break
@@ -283,15 +289,16 @@ func (m *merger) merge(shard int) (err error) {
 const replaySpares = 4096
 
 func (m *merger) mergeRun(sh *headShard, ref *replayRun) error {
-	id := m.parse(ref)
-	day := sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(id), Day: m.run.day}]
+	day, _ := m.day(sh, ref)
 	if day == nil {
 		return nil // it cannot be read, which was tolerated
 	}
 	if err := sh.thaw(day); err != nil {
 		return corrupt("day block", fmt.Sprintf("%s %s", day.Participant, day.Day), err)
 	}
-	device := m.at(ref.device)
+	run, device := m.at(ref.at), m.at(ref.device)
+	parseRun(&run, &m.run)
+	m.run.source.revision = ref.revision
 	sh.merge(day, device.bytes(), &m.run.cellRun)
 	return nil
 }

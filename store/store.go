@@ -34,6 +34,7 @@ type Store struct {
 	short   atomic.Bool   // nor for any other change
 	scratch sync.Pool     // of *appendScratch
 	decoded sync.Pool     // of *hotDay
+	due     dueDays       // for whoever scores days
 
 	journalBytes atomic.Int64 // since the last checkpoint began
 
@@ -64,6 +65,7 @@ type Store struct {
 	mu        sync.RWMutex // guards all below; written by the committer only
 	head      *head
 	dirty     map[steps.ParticipantDay]dirtyState
+	fresh     []steps.ParticipantDay // dirty, and not known to due yet
 	markSeq   uint64
 	contacts  map[steps.DeviceID]*contactState
 	rescoring bool
@@ -168,7 +170,7 @@ func (s *Store) get(txn *badger.Txn, key []byte) ([]byte, error) {
 // Key and value are valid during the call only.
 func scan(txn *badger.Txn, prefix, start []byte, values bool, fn func(key, value []byte) error) error {
 	opts := badger.DefaultIteratorOptions
-	opts.Prefix, opts.PrefetchValues = prefix, values
+	opts.Prefix, opts.PrefetchValues = prefix, false // it takes a goroutine a value, which lies in the table
 	it := txn.NewIterator(opts)
 	defer it.Close()
 	if start == nil {

@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
@@ -89,6 +90,9 @@ func (r *running) end() {
 	report, err := r.Check(context.Background(), nil)
 	if err != nil || report.ProblemCount > 0 {
 		r.t.Errorf("Check: %v, %v", err, report.Problems)
+	}
+	if err := r.head.checkBooks(); err != nil {
+		r.t.Errorf("the head: %v", err)
 	}
 	if err := r.Close(); err != nil {
 		r.t.Errorf("Close: %v", err)
@@ -239,19 +243,31 @@ type modelCell struct {
 type modelValue struct {
 	boot, seq uint64
 	count     uint32
+	origin    steps.Origin
 }
 
-func (m model) add(run *testRun) {
+// add merges a run and returns what its receipt has to say.
+func (m model) add(run *testRun) steps.UploadReceipt {
+	receipt := steps.UploadReceipt{Device: run.device, Revision: run.revision, Verdict: steps.Duplicate}
 	for i, count := range run.Counts {
 		cell := modelCell{run.Participant, run.device, run.Day, run.First + i}
-		v := modelValue{uint64(run.revision.Boot), run.revision.Seq, count}
+		v := modelValue{uint64(run.revision.Boot), run.revision.Seq, count, run.Origin}
 		old, known := m[cell]
+		same := known && v.boot == old.boot && v.seq == old.seq
 		newer := v.boot > old.boot || v.boot == old.boot && v.seq > old.seq ||
-			v.boot == old.boot && v.seq == old.seq && v.count > old.count
+			same && v.count > old.count || same && v.count == old.count && v.origin > old.origin
+		if same && v.count != old.count {
+			receipt.Conflicts++
+		}
 		if !known || newer {
 			m[cell] = v
+			receipt.Verdict = steps.Stored
 		}
 	}
+	if receipt.Conflicts > 0 {
+		receipt.Verdict = steps.Stored
+	}
+	return receipt
 }
 
 func (m model) totals() map[steps.ParticipantDay]uint64 {
@@ -330,9 +346,12 @@ func TestAgainstModel(t *testing.T) {
 					r = start(t, cfg)
 				default:
 					run := randomRun(rng)
-					m.add(&run)
-					if err := r.append(payload(run)); err != nil {
+					want, c := m.add(&run), payload(run)
+					if err := r.append(c); err != nil {
 						t.Fatal(err)
+					}
+					if got := c.Receipt.Uploads[0]; !reflect.DeepEqual(got, want) {
+						t.Fatalf("the receipt of %+v is %+v; want %+v", run, got, want)
 					}
 				}
 			}
