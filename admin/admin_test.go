@@ -100,7 +100,7 @@ func TestBornIsScoredAnew(t *testing.T) {
 	}
 	b.scoreErr = steps.Errorf("score", steps.Overload, "queue is full")
 	_, err = b.c.SetBorn(ctx, "p1", &born)
-	wantError(t, err, steps.Overload, "the date of birth is stored, but points were not computed anew: cannot score: queue is full; repeat the request")
+	wantError(t, err, steps.Overload, "the change is stored, but points were not computed anew: cannot score: queue is full; repeat the request")
 	future := today + 1
 	_, err = b.c.SetBorn(ctx, "p1", &future)
 	wantError(t, err, steps.Invalid, "check the year")
@@ -265,7 +265,7 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		"bad date":          {"POST", "/v1/participants", `{"participant":"p","born":"2.4.1951"}`, steps.Invalid, "write it as 2026-11-23"},
 		"bad kind":          {"POST", "/v1/devices", `{"device":"d","kind":"watch"}`, steps.Invalid, "use pedometer, app or reader"},
 		"no kind":           {"POST", "/v1/devices", `{"device":"d"}`, steps.Invalid, "has no kind"},
-		"empty patch":       {"PATCH", "/v1/participants/p", `{}`, steps.Invalid, "give born as a date or null"},
+		"empty patch":       {"PATCH", "/v1/participants/p", `{}`, steps.Invalid, "give born, cohort, resident, enrolled or baseline"},
 		"unknown parameter": {"GET", "/v1/days?since=2026-01-01", "", steps.Invalid, `no parameter "since"; use from, to, participant`},
 		"parameter twice":   {"GET", "/v1/days?from=2026-01-01&from=2026-01-02", "", steps.Invalid, "give it once"},
 		"bad flag":          {"POST", "/v1/provision?dry_run=perhaps", "", steps.Invalid, "use true or false"},

@@ -212,7 +212,12 @@ func (c *Client) Participant(ctx context.Context, id steps.ParticipantID) (Parti
 
 // SetBorn sets a participant's date of birth, nil for unknown, and has the points computed anew.
 func (c *Client) SetBorn(ctx context.Context, id steps.ParticipantID, born *steps.Day) (Participant, error) {
+	return c.UpdateParticipant(ctx, id, map[string]any{"born": born})
+}
+
+// UpdateParticipant changes what points depend on, and has them computed anew. The keys of patch are born,
+// cohort, resident, enrolled and baseline; null takes a value away.
+func (c *Client) UpdateParticipant(ctx context.Context, id steps.ParticipantID, patch map[string]any) (Participant, error) {
 	var out Participant
-	in := map[string]*steps.Day{"born": born}
-	return out, c.call(ctx, http.MethodPatch, "/v1/participants/"+segment(id), in, &out)
+	return out, c.call(ctx, http.MethodPatch, "/v1/participants/"+segment(id), patch, &out)
 }

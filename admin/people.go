@@ -9,7 +9,10 @@ import (
 )
 
 func participantOf(p registry.Participant) Participant {
-	return Participant{ID: p.ID, Born: p.Born, Since: p.Since}
+	return Participant{
+		ID: p.ID, Born: p.Born, Since: p.Since, Cohort: p.Cohort,
+		Resident: rangesOf(p.Resident), Enrolled: rangesOf(p.Enrolled), Baseline: p.Baseline,
+	}
 }
 
 func (s *Server) listParticipants(w http.ResponseWriter, r *http.Request) error {
@@ -57,42 +60,93 @@ func (s *Server) showParticipant(w http.ResponseWriter, status int, id steps.Par
 	return s.reply(w, status, out)
 }
 
-// bornPatch tells "born": null from a patch that does not mention it.
-type bornPatch struct {
-	Born given `json:"born"`
+// participantPatch tells "born": null from a patch that does not mention it.
+type participantPatch struct {
+	Born     given[*steps.Day]         `json:"born"`
+	Cohort   given[string]             `json:"cohort"`
+	Resident given[[]DaySpan]          `json:"resident"`
+	Enrolled given[[]DaySpan]          `json:"enrolled"`
+	Baseline given[*registry.Baseline] `json:"baseline"`
 }
 
-type given struct {
+// given is a value of a patch, null included.
+type given[T any] struct {
 	there bool
-	day   *steps.Day
+	value T
 }
 
-// UnmarshalJSON reads a date or null.
-func (g *given) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads the value.
+func (g *given[T]) UnmarshalJSON(b []byte) error {
 	g.there = true
-	return json.Unmarshal(b, &g.day)
+	return json.Unmarshal(b, &g.value)
 }
 
-// updateParticipant scores the participant anew even if the date was the same, so that a request
-// whose scoring failed can be repeated.
+// apply changes the traits that the patch gives.
+func (p *participantPatch) apply(t *registry.Traits) {
+	if p.Cohort.there {
+		t.Cohort = p.Cohort.value
+	}
+	if p.Resident.there {
+		t.Resident = dayRanges(p.Resident.value)
+	}
+	if p.Enrolled.there {
+		t.Enrolled = dayRanges(p.Enrolled.value)
+	}
+	if p.Baseline.there {
+		t.Baseline = p.Baseline.value
+	}
+}
+
+// updateParticipant scores the participant anew even if nothing was changed, so that a request whose
+// scoring failed can be repeated.
 func (s *Server) updateParticipant(w http.ResponseWriter, r *http.Request) error {
 	const op = "update participant"
 	id, err := steps.ParseParticipantID(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	var in bornPatch
+	var in participantPatch
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	if !in.Born.there {
-		return steps.Errorf(op, steps.Invalid, "the body changes nothing; give born as a date or null")
+	traits := in.Cohort.there || in.Resident.there || in.Enrolled.there || in.Baseline.there
+	if !traits && !in.Born.there {
+		return steps.Errorf(op, steps.Invalid, "the body changes nothing; give born, cohort, resident, enrolled or baseline")
 	}
-	if err := s.d.Registry.UpdateParticipant(r.Context(), id, in.Born.day); err != nil {
-		return err
+	if in.Born.there {
+		if err := s.d.Registry.UpdateParticipant(r.Context(), id, in.Born.value); err != nil {
+			return err
+		}
+	}
+	if traits {
+		if err := s.d.Registry.SetTraits(r.Context(), id, in.apply); err != nil {
+			return err
+		}
 	}
 	if err := s.d.Rescore(r.Context(), id); err != nil {
-		return steps.Errorf(op, steps.KindOf(err), "the date of birth is stored, but points were not computed anew: %w; repeat the request", err)
+		return steps.Errorf(op, steps.KindOf(err), "the change is stored, but points were not computed anew: %w; repeat the request", err)
 	}
 	return s.showParticipant(w, http.StatusOK, id)
+}
+
+func rangesOf(ranges []steps.DayRange) (out []DaySpan) {
+	for _, r := range ranges {
+		d := DaySpan{From: r.From}
+		if r.Until != 0 {
+			d.Until = &r.Until
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func dayRanges(days []DaySpan) (out []steps.DayRange) {
+	for _, d := range days {
+		r := steps.DayRange{From: d.From}
+		if d.Until != nil {
+			r.Until = *d.Until
+		}
+		out = append(out, r)
+	}
+	return out
 }

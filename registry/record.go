@@ -47,9 +47,10 @@ type bindingRecord struct {
 }
 
 type participantRecord struct {
-	Version int        `json:"v"`
-	Born    *steps.Day `json:"born,omitempty"`
-	Since   steps.Day  `json:"since"`
+	Version int           `json:"v"`
+	Born    *steps.Day    `json:"born,omitempty"`
+	Since   steps.Day     `json:"since"`
+	Traits  *traitsRecord `json:"traits,omitempty"`
 }
 
 func encodeDevice(d *device) ([]byte, error) {
@@ -120,7 +121,7 @@ func checkDisjoint(bs []binding) error {
 }
 
 func encodeParticipant(p *participant) ([]byte, error) {
-	rec := participantRecord{Version: recordVersion, Since: p.since}
+	rec := participantRecord{Version: recordVersion, Since: p.since, Traits: recordTraits(p.traits)}
 	if p.born != unknownBorn {
 		rec.Born = &p.born
 	}
@@ -136,7 +137,9 @@ func decodeParticipant(value []byte) (*participant, error) {
 	if rec.Born != nil {
 		p.born = *rec.Born
 	}
-	return p, nil
+	var err error
+	p.traits, err = rec.Traits.traits()
+	return p, err
 }
 
 // decodeRecord reads one record strictly. A newer record is told apart from a broken one.

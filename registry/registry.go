@@ -84,6 +84,7 @@ type Participant struct {
 	ID    steps.ParticipantID
 	Born  *steps.Day // nil when unknown
 	Since steps.Day  // day of registration
+	Traits
 }
 
 // unknownBorn stands for a birth date that is not known. Day 0 is a birthday like any other.
@@ -110,6 +111,7 @@ type participant struct {
 	born    steps.Day
 	since   steps.Day
 	devices []steps.DeviceID // every device that was ever bound to the participant
+	traits  *Traits          // nil for none, as of most
 }
 
 // Registry is safe for concurrent use.

@@ -108,13 +108,13 @@ func (s *Store) waits(pd steps.ParticipantDay) bool {
 
 // checkMarks looks for days that wait to be scored and are gone.
 func (s *Store) checkMarks(ctx context.Context, txn *badger.Txn, r *Report) error {
-	return scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
+	return scan(txn, []byte{prefixDirty}, nil, true, func(key, mark []byte) error {
 		pd, ok := splitDayKey(key)
 		if !ok {
 			r.problem("dirty mark with the unreadable key %x", key)
 			return nil
 		}
-		if _, found, err := s.Total(pd); err != nil || !found && !hasActivity(txn, pd) {
+		if _, found, err := s.Total(pd); err != nil || !found && !isUnreported(mark) {
 			r.problem("day %s %s waits to be scored, but there is none: %v", pd.Participant, pd.Day, err)
 		}
 		return ctx.Err()
@@ -141,7 +141,14 @@ func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) err
 			r.problem("%v", err)
 			return nil
 		}
-		if !found && !hasActivity(txn, pd) || (a.steps != now && !s.waits(pd)) {
+		if !found && a.steps == 0 {
+			found, err = s.withoutSteps(txn, pd)
+		}
+		if err != nil {
+			r.problem("%v", err)
+			return nil
+		}
+		if !found || (a.steps != now && !s.waits(pd)) {
 			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.steps, now)
 		}
 		return ctx.Err()

@@ -43,7 +43,9 @@ type Config struct {
 	// reported and an operator decided.
 	AcceptLoss bool
 
-	Clock func() time.Time
+	// Calendar says on which day something was sent.
+	Calendar steps.Calendar
+	Clock    func() time.Time
 }
 
 // DefaultConfig returns the settings for a machine with a few GiB of memory.

@@ -28,8 +28,9 @@ const headShards = 64
 // headShard is the days of some participants. The committer alone changes it, holding the store's mu,
 // so the committer reads it without a lock and others under mu.
 type headShard struct {
-	mu   sync.RWMutex // guards days and left, for those who do without the store's mu
+	mu   sync.RWMutex // guards days, seen and left, for those who do without the store's mu
 	days map[steps.ParticipantDay]*headDay
+	seen map[steps.Day]struct{} // every day that was ever in days
 	// left counts how often one of the days whose hash is that of the slot left the head.
 	left [leftSlots]atomic.Uint32
 
@@ -72,7 +73,7 @@ func newHead(bytes int64) *head {
 	h := &head{seed: maphash.MakeSeed()}
 	for i := range h.shards {
 		sh := &h.shards[i]
-		sh.days = make(map[steps.ParticipantDay]*headDay)
+		sh.days, sh.seen = make(map[steps.ParticipantDay]*headDay), make(map[steps.Day]struct{})
 		sh.limit, sh.hotLimit, sh.spareLimit = int(bytes/headShards), int(bytes/headShards/hotShare), spareDays
 	}
 	return h
@@ -123,6 +124,7 @@ func (h *head) add(day *headDay) {
 	sh := &h.shards[shard]
 	sh.mu.Lock()
 	sh.days[day.ParticipantDay] = day
+	sh.seen[day.Day] = struct{}{}
 	sh.mu.Unlock()
 	sh.bytes += day.memory()
 	sh.setIdle(day)

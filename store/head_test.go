@@ -147,7 +147,7 @@ func TestDirtyDaysComeInOrder(t *testing.T) {
 	f.wait()
 	take := func(limit, skip int) (all, skipped []steps.ParticipantDay) {
 		t.Helper()
-		days, err := r.Dirty(limit)
+		days, err := dirtyDays(r.Store, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +158,7 @@ func TestDirtyDaysComeInOrder(t *testing.T) {
 				skipped = append(skipped, d.ParticipantDay)
 				continue
 			}
-			awards = append(awards, steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps, Mark: d.Mark})
+			awards = append(awards, d.award(0, ""))
 		}
 		if err := r.PutAwards(t.Context(), awards); err != nil {
 			t.Fatal(err)

@@ -19,6 +19,7 @@ const (
 	prefixTable      = 'r' // key of the registry's table
 	prefixMeta       = 'm' // name
 	prefixActivity   = 'h' // participant 0 day(4) kind
+	prefixSendings   = 'n' // participant
 	prefixFinal      = 'f' // day(4) participant
 	prefixClosed     = 'z' // day(4)
 	prefixLate       = 'l' // day(4) participant

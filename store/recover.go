@@ -16,7 +16,7 @@ const (
 	metaFormat     = "format"
 	metaRetired    = "retired"
 	metaRules      = "rules"
-	metaRescore    = "rescore"
+	metaThrough    = "through"
 	metaTxns       = "transactions"
 	repairLostTail = "restore the newest backup into an empty directory, or accept the loss with " +
 		"'ayumi check-store --accept-loss'"
@@ -121,9 +121,9 @@ func (s *Store) loadTables() error {
 		if len(txns) == 8 {
 			s.txns = binary.BigEndian.Uint64(txns)
 		}
-		err = scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
+		err = scan(txn, []byte{prefixDirty}, nil, true, func(key, mark []byte) error {
 			if pd, ok := splitDayKey(key); ok {
-				s.markDirtyOnDisk(pd)
+				s.markDirtyOnDisk(pd, mark)
 			}
 			return nil
 		})
@@ -139,15 +139,10 @@ func (s *Store) loadTables() error {
 		if err := s.loadLedger(txn); err != nil {
 			return err
 		}
-		rescore, err := s.get(txn, metaKey(metaRescore))
-		s.rescoring = rescore != nil
-		return err
+		return nil
 	})
 	if err != nil {
 		return steps.E("open store", steps.Internal, err)
-	}
-	if s.rescoring {
-		return s.markStoredDirty()
 	}
 	return nil
 }

@@ -68,7 +68,9 @@ type Store struct {
 	fresh     []steps.ParticipantDay // dirty, and not known to due yet
 	markSeq   uint64
 	contacts  map[steps.DeviceID]*contactState
-	rescoring bool
+	sent      sendings
+	sentParts []sentPart // written, in a transaction that is under way; the committer's
+	sentOn    dayBounds  // likewise
 
 	pageDays   map[steps.Day]struct{}  // that may have pages
 	closedDays map[steps.Day]closedDay // or are being closed
@@ -113,6 +115,7 @@ func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(st
 		head:       newHead(cfg.HeadBytes),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		contacts:   make(map[steps.DeviceID]*contactState),
+		sent:       make(sendings),
 		quarantine: make(map[steps.DeviceID]int),
 		pageDays:   make(map[steps.Day]struct{}),
 		closedDays: make(map[steps.Day]closedDay),

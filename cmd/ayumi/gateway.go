@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -82,7 +83,9 @@ func (g *gateway) openStore() (err error) {
 	}
 	g.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.store, err = store.Open(g.cfg.store(filepath.Join(g.dir, "store")), g.log, g.metrics)
+	cfg := g.cfg.store(filepath.Join(g.dir, "store"))
+	cfg.Calendar = g.calendar
+	g.store, err = store.Open(cfg, g.log, g.metrics)
 	if err != nil {
 		return err
 	}
@@ -110,7 +113,9 @@ func (g *gateway) assemble() error {
 	if err != nil {
 		return err
 	}
-	g.engine, err = points.NewEngine(points.EngineConfig{Rules: rules}, g.store, g.registry, g.log, g.metrics)
+	g.engine, err = points.NewEngine(points.EngineConfig{
+		Rules: rules, Calendar: g.calendar, Clock: g.clock,
+	}, g.store, people{g.registry, new(sync.Map)}, g.log, g.metrics)
 	if err != nil {
 		return err
 	}
