@@ -82,6 +82,34 @@ func TestNobody(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+func TestTraitsAreScoredAnew(t *testing.T) {
+	ctx := context.Background()
+	b := start(t, t.TempDir(), nil)
+	_, err := b.c.AddParticipant(ctx, "p1", nil)
+	must(t, err)
+	until := today - 10
+	patch := map[string]any{
+		"cohort": "trial", "resident": []DaySpan{{From: today - 300, Until: &until}, {From: today}},
+		"enrolled": []DaySpan{{From: today}}, "baseline": registry.Baseline{Steps: 4000, From: today},
+	}
+	p, err := b.c.UpdateParticipant(ctx, "p1", patch)
+	must(t, err)
+	if p.Cohort != "trial" || len(p.Resident) != 2 || *p.Resident[0].Until != until || p.Resident[1].Until != nil ||
+		len(p.Enrolled) != 1 || p.Baseline == nil || p.Baseline.Steps != 4000 {
+		t.Errorf("the participant is %+v", p)
+	}
+	p, err = b.c.UpdateParticipant(ctx, "p1", map[string]any{"cohort": "", "resident": nil, "baseline": nil})
+	must(t, err)
+	if p.Cohort != "" || p.Resident != nil || len(p.Enrolled) != 1 || p.Baseline != nil {
+		t.Errorf("the participant is %+v", p)
+	}
+	_, err = b.c.UpdateParticipant(ctx, "p1", map[string]any{"resident": []DaySpan{{From: today, Until: &until}}})
+	wantError(t, err, steps.Invalid, "resident days")
+	if len(b.rescored) != 2 {
+		t.Errorf("scored %v", b.rescored)
+	}
+}
+
 func TestBornIsScoredAnew(t *testing.T) {
 	ctx := context.Background()
 	b := start(t, t.TempDir(), nil)

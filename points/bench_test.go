@@ -11,22 +11,6 @@ import (
 	"ayumi/steps"
 )
 
-func BenchmarkScore(b *testing.B) {
-	for _, name := range Presets() {
-		b.Run(name, func(b *testing.B) {
-			set, _ := mustRules(b, name).On(mustDay(b, "2026-11-23"))
-			var sum steps.Points
-			b.ReportAllocs()
-			for i := 0; b.Loop(); i++ {
-				sum += set.Score(uint64(i%20011), i%100).Points
-			}
-			if sum < 0 {
-				b.Fatal(sum)
-			}
-		})
-	}
-}
-
 // BenchmarkEngine drains a backlog of 100,000 days through a store in memory: a day of as many people,
 // under rules that look at a day by itself and under others.
 func BenchmarkEngine(b *testing.B) {
