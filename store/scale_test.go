@@ -528,6 +528,9 @@ func TestScaleScore(t *testing.T) {
 			f.upload(who, day0, uint64(round), 0, madeUpDay(rng))
 		}
 		f.wait()
+		for range 2 { // writing the days is the uploads' work; the first ends what is under way
+			r.settle()
+		}
 		m := begin(t)
 		score(t, r.Store)
 		wall, _ := m.end("scored", n)
