@@ -73,7 +73,7 @@ func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
 			}
 			d := steps.DirtyDay{DayTotal: steps.DayTotal{ParticipantDay: pd}, Mark: state.mark}
 			if day := s.head.find(pd); day != nil {
-				d.Steps = day.steps()
+				d.Steps = s.head.steps(day)
 			} else {
 				stored = append(stored, len(days))
 			}

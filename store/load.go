@@ -134,9 +134,8 @@ func (s *Store) dayOf(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error
 	err = item.Value(func(v []byte) error {
 		block, err := s.auth.open(item.Key(), v)
 		if err == nil {
-			err = s.checkBlock(block)
+			day.block, err = s.currentBlock(pd.Participant, block)
 		}
-		day.block = bytes.Clone(block)
 		return err
 	})
 	if err != nil {
@@ -154,8 +153,12 @@ func (s *Store) loadDays(txn *badger.Txn, days []*headDay) error {
 	for _, day := range days {
 		key = append(appendDay(append(key[:0], prefixDay), day.Day), day.Participant...)
 		block, _, err := blocks.find(key)
-		if err == nil {
+		if err == nil && block != nil && s.mayBeStale(day.Participant) {
+			day.block, err = s.currentTotal(day.Participant, block)
+		} else {
 			day.block = bytes.Clone(block)
+		}
+		if err == nil {
 			continue
 		}
 		day.damaged = true
@@ -166,22 +169,38 @@ func (s *Store) loadDays(txn *badger.Txn, days []*headDay) error {
 	return nil
 }
 
+// currentBlock returns a copy of a block whose total is that of its minutes: the block is damaged if it is
+// not, unless days are totalled anew.
+func (s *Store) currentBlock(p steps.ParticipantID, block []byte) ([]byte, error) {
+	err := s.checkBlock(p, block)
+	if errors.Is(err, errTotal) && s.mayBeStale(p) {
+		return s.currentTotal(p, block)
+	}
+	return bytes.Clone(block), err
+}
+
+// errTotal says that a block's total is not that of its minutes.
+var errTotal = fmt.Errorf("%w: its total is not the sum of its minutes", errBlock)
+
 // checkBlock decodes a block and compares its total with its minutes.
-func (s *Store) checkBlock(block []byte) error {
+func (s *Store) checkBlock(p steps.ParticipantID, block []byte) error {
 	stored, _, err := parseBlockTotal(block)
 	if err != nil {
 		return err
 	}
-	hot := s.decoded.Get().(*hotDay)
-	defer s.decoded.Put(hot)
-	hot.reset()
-	if err := hot.parse(block); err != nil {
+	n := stored
+	if err := s.decode(block, func(h *hotDay) { n = s.totals.steps(p, h) }); err != nil {
 		return err
 	}
-	if n := total(hot.parts); n != stored {
-		return fmt.Errorf("%w: its total is %d, its minutes sum to %d", errBlock, stored, n)
+	if n != stored {
+		return fmt.Errorf("%w: it is %d, they sum to %d", errTotal, stored, n)
 	}
 	return nil
+}
+
+// storedBlock returns the block of a day as it is on disk, nil if there is none.
+func (s *Store) storedBlock(txn *badger.Txn, pd steps.ParticipantDay) ([]byte, error) {
+	return s.getSealed(txn, "day block", dayKey(prefixDay, pd), nameOf(pd))
 }
 
 // totalOf reads the total of a day that is on disk.
