@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 
@@ -9,7 +10,7 @@ import (
 )
 
 func participantOf(p registry.Participant) Participant {
-	return Participant{ID: p.ID, Born: p.Born, Since: p.Since}
+	return Participant{ID: p.ID, Born: p.Born, Since: p.Since, Sources: p.Sources, Chosen: p.Chosen}
 }
 
 func (s *Server) listParticipants(w http.ResponseWriter, r *http.Request) error {
@@ -57,42 +58,83 @@ func (s *Server) showParticipant(w http.ResponseWriter, status int, id steps.Par
 	return s.reply(w, status, out)
 }
 
-// bornPatch tells "born": null from a patch that does not mention it.
-type bornPatch struct {
-	Born given `json:"born"`
+// participantPatch changes what it mentions.
+type participantPatch struct {
+	Born    given[steps.Day]        `json:"born"`
+	Sources given[[]steps.DeviceID] `json:"sources"`
+	Chosen  given[steps.DeviceID]   `json:"chosen_source"`
 }
 
-type given struct {
+// given tells null from what a patch does not mention.
+type given[T any] struct {
 	there bool
-	day   *steps.Day
+	value *T
 }
 
-// UnmarshalJSON reads a date or null.
-func (g *given) UnmarshalJSON(b []byte) error {
+// UnmarshalJSON reads a value or null.
+func (g *given[T]) UnmarshalJSON(b []byte) error {
 	g.there = true
-	return json.Unmarshal(b, &g.day)
+	return json.Unmarshal(b, &g.value)
 }
 
-// updateParticipant scores the participant anew even if the date was the same, so that a request
-// whose scoring failed can be repeated.
+// or returns the value, what it was if the patch does not mention it, and nothing if it is null.
+func (g *given[T]) or(was T) (value T) {
+	switch {
+	case !g.there:
+		return was
+	case g.value != nil:
+		return *g.value
+	}
+	return value
+}
+
 func (s *Server) updateParticipant(w http.ResponseWriter, r *http.Request) error {
-	const op = "update participant"
 	id, err := steps.ParseParticipantID(r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	var in bornPatch
+	var in participantPatch
 	if err := decode(w, r, &in); err != nil {
 		return err
 	}
-	if !in.Born.there {
-		return steps.Errorf(op, steps.Invalid, "the body changes nothing; give born as a date or null")
+	if !in.Born.there && !in.Sources.there && !in.Chosen.there {
+		return steps.Errorf("update participant", steps.Invalid,
+			"the body changes nothing; give born as a date or null, sources as a list of devices or null, chosen_source as a device or null")
 	}
-	if err := s.d.Registry.UpdateParticipant(r.Context(), id, in.Born.day); err != nil {
-		return err
+	if in.Born.there {
+		if err := s.updateBorn(r.Context(), id, in.Born.value); err != nil {
+			return err
+		}
 	}
-	if err := s.d.Rescore(r.Context(), id); err != nil {
-		return steps.Errorf(op, steps.KindOf(err), "the date of birth is stored, but points were not computed anew: %w; repeat the request", err)
+	if in.Sources.there || in.Chosen.there {
+		if err := s.updateSources(r.Context(), id, &in); err != nil {
+			return err
+		}
 	}
 	return s.showParticipant(w, http.StatusOK, id)
+}
+
+// updateBorn scores the participant anew even if the date was the same, so that a request
+// whose scoring failed can be repeated.
+func (s *Server) updateBorn(ctx context.Context, id steps.ParticipantID, born *steps.Day) error {
+	if err := s.d.Registry.UpdateParticipant(ctx, id, born); err != nil {
+		return err
+	}
+	if err := s.d.Rescore(ctx, id); err != nil {
+		return steps.Errorf("update participant", steps.KindOf(err),
+			"the date of birth is stored, but points were not computed anew: %w; repeat the request", err)
+	}
+	return nil
+}
+
+// updateSources totals the participant's days anew even if the order was the same, so that a request
+// that failed can be repeated.
+func (s *Server) updateSources(ctx context.Context, id steps.ParticipantID, in *participantPatch) error {
+	p, ok := s.d.Registry.Participant(id)
+	if !ok { // before anything is noted of somebody who is not there
+		return steps.Errorf("update sources", steps.NotFound, "participant %q is not registered; check the ID", id)
+	}
+	return s.d.Reorder(ctx, id, func(ctx context.Context) error {
+		return s.d.Registry.UpdateSources(ctx, id, in.Sources.or(p.Sources), in.Chosen.or(p.Chosen))
+	})
 }

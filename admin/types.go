@@ -13,6 +13,7 @@ import (
 type ParticipantRegistry interface {
 	AddParticipant(ctx context.Context, p registry.Participant) error
 	UpdateParticipant(ctx context.Context, id steps.ParticipantID, born *steps.Day) error
+	UpdateSources(ctx context.Context, id steps.ParticipantID, order []steps.DeviceID, chosen steps.DeviceID) error
 	Participant(id steps.ParticipantID) (registry.Participant, bool)
 	Participants(after steps.ParticipantID, limit int) []registry.Participant
 }
@@ -82,7 +83,9 @@ type Participant struct {
 	ID       steps.ParticipantID `json:"participant"`
 	Born     *steps.Day          `json:"born,omitempty"`
 	Since    steps.Day           `json:"since"`
-	Bindings []Binding           `json:"bindings,omitempty"` // of one participant, not in a listing
+	Sources  []steps.DeviceID    `json:"sources,omitempty"`       // in the participant's order; those not named follow by ID
+	Chosen   steps.DeviceID      `json:"chosen_source,omitempty"` // where one device a day counts
+	Bindings []Binding           `json:"bindings,omitempty"`      // of one participant, not in a listing
 }
 
 // Device is one credential.

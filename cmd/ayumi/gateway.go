@@ -82,13 +82,12 @@ func (g *gateway) openStore() (err error) {
 	}
 	g.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.store, err = store.Open(g.cfg.store(filepath.Join(g.dir, "store")), g.log, g.metrics)
-	if err != nil {
-		return err
+	cfg := g.cfg.store(filepath.Join(g.dir, "store"))
+	cfg.Orders = func(t store.Table) (store.Orders, error) {
+		g.registry, err = registry.Open(t, registry.Config{Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics})
+		return g.registry, err
 	}
-	g.registry, err = registry.Open(g.store.Table(), registry.Config{
-		Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics,
-	})
+	g.store, err = store.Open(cfg, g.log, g.metrics)
 	return err
 }
 
@@ -228,7 +227,7 @@ func (g *gateway) openAdmin() (err error) {
 		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
-		Rescore: g.store.RescoreParticipant,
+		Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }

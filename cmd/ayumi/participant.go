@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -12,7 +13,7 @@ import (
 
 func participantCommand() *cobra.Command {
 	return group("participant", "Register and look up participants",
-		participantAdd(), participantShow(), participantList(), participantBorn())
+		participantAdd(), participantShow(), participantList(), participantBorn(), participantSources())
 }
 
 func participantAdd() *cobra.Command {
@@ -54,6 +55,43 @@ func participantBorn() *cobra.Command {
 	})
 }
 
+func participantSources() *cobra.Command {
+	var chosen string
+	cmd := &cobra.Command{
+		Use:   "sources ID [DEVICE...]",
+		Short: "Set the order in which a participant's devices count, and total their days anew",
+		Long: "Set the order in which a participant's devices count where several counted the same minutes; those that are\n" +
+			"not named follow by ID. Without a device, all do. docs/merging.md says how days are merged.",
+		Example: "  ayumi participant sources --data-dir DIR p-0001 phone-1 ped-7\n" +
+			"  ayumi participant sources --data-dir DIR p-0001 --choose phone-1",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return exactArgs("ID")(cmd, args)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&chosen, "choose", "", "the `DEVICE` that alone counts where the programme lets one; none for the first that counted")
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
+		id := steps.ParticipantID(args[0])
+		if cmd.Flags().Changed("choose") {
+			device := (*steps.DeviceID)(&chosen)
+			if chosen == "none" {
+				device = nil
+			}
+			if _, err := c.ChooseSource(ctx, id, device); err != nil || len(args) == 1 {
+				return err
+			}
+		}
+		order := make([]steps.DeviceID, 0, len(args)-1)
+		for _, device := range args[1:] {
+			order = append(order, steps.DeviceID(device))
+		}
+		_, err := c.SetSources(ctx, id, order)
+		return err
+	})
+}
+
 func participantShow() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "show ID",
@@ -69,9 +107,30 @@ func participantShow() *cobra.Command {
 		if f == formatJSON {
 			return printJSON(cmd.OutOrStdout(), p)
 		}
-		fmt.Fprintf(cmd.OutOrStdout(), "participant  %s\nborn         %s\nsince        %s\n\n", p.ID, orDash(p.Born), p.Since)
+		fmt.Fprintf(cmd.OutOrStdout(), "participant  %s\nborn         %s\nsince        %s\n", p.ID, orDash(p.Born), p.Since)
+		printSources(cmd, &p)
 		return printBindings(cmd, p.Bindings)
 	})
+}
+
+// printSources shows what the participant decided about devices.
+func printSources(cmd *cobra.Command, p *admin.Participant) {
+	w := cmd.OutOrStdout()
+	if len(p.Sources) > 0 {
+		fmt.Fprintf(w, "sources      %s\n", strings.Join(deviceNames(p.Sources), ", "))
+	}
+	if p.Chosen != "" {
+		fmt.Fprintf(w, "chosen       %s\n", p.Chosen)
+	}
+	fmt.Fprintln(w)
+}
+
+func deviceNames(ids []steps.DeviceID) []string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = string(id)
+	}
+	return names
 }
 
 func printBindings(cmd *cobra.Command, bindings []admin.Binding) error {
