@@ -122,6 +122,10 @@ func (s *Store) resumeRetotals(ctx context.Context) {
 	close(s.retotalled)
 }
 
+// Retotalled returns a channel that is closed when the stored totals are by the policy and the orders that
+// the store was opened with, and Run has nothing to total anew.
+func (s *Store) Retotalled() <-chan struct{} { return s.retotalled }
+
 // finishOrders totals the days of participants whose order changed shortly before the store was closed.
 func (s *Store) finishOrders(ctx context.Context) error {
 	for len(s.orderless) > 0 {

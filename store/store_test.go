@@ -31,6 +31,13 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	if dir := os.Getenv(retotalEnv); dir != "" {
+		if err := retotalIn(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir := os.Getenv(bookEnv); dir != "" {
 		if err := keepBooks(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
