@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/dgraph-io/badger/v4"
+
 	"ayumi/merge"
 	"ayumi/steps"
 )
@@ -252,4 +254,84 @@ func TestOrderChangeIsFinished(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestRetotallingUnderLoad uploads to a store that is totalled anew, whose days leave the memory at once, while
+// orders change and everything is read.
+func TestRetotallingUnderLoad(t *testing.T) {
+	for seed := range uint64(4) {
+		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+			t.Parallel()
+			rng := rand.New(rand.NewPCG(seed, 11))
+			o := new(liveOrders)
+			cfg := testConfig(t.TempDir())
+			cfg.Orders = o.open
+			cfg.HeadBytes = []int64{1, 1 << 20}[seed%2]
+			m := make(model)
+			r := start(t, cfg)
+			for range 200 {
+				run := randomRun(rng)
+				coarsen(&run, rng)
+				m.add(&run)
+				if err := r.append(payload(run)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			r.end()
+			cfg.Sources = randomSources(rng)
+			r = start(t, cfg)
+			var all sync.WaitGroup
+			var mu sync.Mutex // of m
+			for i := range uint64(6) {
+				rng := rand.New(rand.NewPCG(seed, 20+i))
+				all.Go(func() {
+					for range 60 {
+						if err := r.act(int(i), rng, o, func(run *testRun) { mu.Lock(); m.add(run); mu.Unlock() }); err != nil { //nolint:gosec // small
+							t.Error(err)
+							return
+						}
+					}
+				})
+			}
+			all.Wait()
+			<-r.retotalled
+			want := m.totals(*cfg.Sources, o.all())
+			if got := r.totals(); !maps.Equal(got, want) {
+				t.Errorf("totals %v; want %v", got, want)
+			}
+			r.checkMinutes()
+			r.end()
+			r = start(t, cfg) // which takes no wrong total for an old one any more
+			if got := r.totals(); r.restaled.Load() || !maps.Equal(got, want) {
+				t.Errorf("totals %v after a restart; want %v", got, want)
+			}
+		})
+	}
+}
+
+// act does what the i-th of several does at the same time.
+func (r *running) act(i int, rng *rand.Rand, o *liveOrders, add func(*testRun)) error {
+	switch i {
+	case 0:
+		p := steps.ParticipantID(fmt.Sprintf("p%d", rng.IntN(4)))
+		return r.Reorder(context.Background(), p, o.setter(p, randomOrder(rng)))
+	case 1:
+		return r.change(context.Background(), 0, func(*badger.Txn) error { r.beginCheckpoint(); return nil }, nil)
+	case 2:
+		var days []steps.ParticipantDay
+		for i := range 20 {
+			days = append(days, steps.ParticipantDay{Participant: steps.ParticipantID(fmt.Sprintf("p%d", i%4)), Day: day0 + steps.Day(i/4)})
+		}
+		slices.SortFunc(days, compareDays)
+		return r.EachMinutes(context.Background(), days, func(d steps.DayTotal, minutes []uint32) error {
+			if d.Steps != sum(minutes) {
+				return fmt.Errorf("%v has minutes of %d steps", d, sum(minutes))
+			}
+			return nil
+		})
+	}
+	run := randomRun(rng)
+	coarsen(&run, rng)
+	add(&run)
+	return r.append(payload(run))
 }
