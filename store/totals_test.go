@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -219,6 +220,22 @@ func BenchmarkTotals(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				defaultTotals.steps("p", h)
+			}
+		})
+	}
+}
+
+// BenchmarkIsStale is what a day costs that is looked at and keeps its total, but for its tag.
+func BenchmarkIsStale(b *testing.B) {
+	s := &Store{totals: defaultTotals, decoded: sync.Pool{New: func() any { return new(hotDay) }}}
+	for name, h := range benchDays() {
+		block := blockOf(h)
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := s.isStale("p", block); err != nil {
+					b.Fatal(err)
+				}
 			}
 		})
 	}
