@@ -137,6 +137,46 @@ func TestBornIsScoredAnew(t *testing.T) {
 	}
 }
 
+// TestSources sets the order of a participant's devices and the chosen one, apart and together.
+func TestSources(t *testing.T) {
+	ctx := context.Background()
+	b := start(t, t.TempDir(), nil)
+	_, err := b.c.AddParticipant(ctx, "p1", nil)
+	must(t, err)
+	for _, d := range []steps.DeviceID{"ped", "phone"} {
+		_, err := b.c.AddDevice(ctx, d, registry.Pedometer)
+		must(t, err)
+		_, err = b.c.Bind(ctx, d, "p1", nil)
+		must(t, err)
+	}
+	p, err := b.c.SetSources(ctx, "p1", []steps.DeviceID{"phone", "ped"})
+	must(t, err)
+	if !slices.Equal(p.Sources, []steps.DeviceID{"phone", "ped"}) || p.Chosen != "" {
+		t.Errorf("sources %v, chosen %q", p.Sources, p.Chosen)
+	}
+	ped := steps.DeviceID("ped")
+	p, err = b.c.ChooseSource(ctx, "p1", &ped)
+	must(t, err)
+	if len(p.Sources) != 2 || p.Chosen != "ped" {
+		t.Errorf("sources %v, chosen %q", p.Sources, p.Chosen)
+	}
+	p, err = b.c.SetSources(ctx, "p1", nil)
+	must(t, err)
+	if p.Sources != nil || p.Chosen != "ped" || len(b.rescored) > 0 {
+		t.Errorf("sources %v, chosen %q, scored %v", p.Sources, p.Chosen, b.rescored)
+	}
+	_, err = b.c.SetSources(ctx, "p1", []steps.DeviceID{"nix"})
+	wantError(t, err, steps.Invalid, "never bound")
+	if len(b.reorders) != 4 {
+		t.Errorf("totalled anew: %v", b.reorders)
+	}
+	_, err = b.c.SetSources(ctx, "nix", nil)
+	wantError(t, err, steps.NotFound, "nix")
+	if len(b.reorders) != 4 {
+		t.Errorf("somebody who is not there was totalled anew: %v", b.reorders)
+	}
+}
+
 func TestListingsPage(t *testing.T) {
 	ctx := context.Background()
 	b := start(t, t.TempDir(), nil)
@@ -293,7 +333,7 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		"bad date":          {"POST", "/v1/participants", `{"participant":"p","born":"2.4.1951"}`, steps.Invalid, "write it as 2026-11-23"},
 		"bad kind":          {"POST", "/v1/devices", `{"device":"d","kind":"watch"}`, steps.Invalid, "use pedometer, app or reader"},
 		"no kind":           {"POST", "/v1/devices", `{"device":"d"}`, steps.Invalid, "has no kind"},
-		"empty patch":       {"PATCH", "/v1/participants/p", `{}`, steps.Invalid, "give born, cohort, resident, enrolled or baseline"},
+		"empty patch":       {"PATCH", "/v1/participants/p", `{}`, steps.Invalid, "give born, cohort, resident, enrolled, baseline, sources or chosen_source"},
 		"unknown parameter": {"GET", "/v1/days?since=2026-01-01", "", steps.Invalid, `no parameter "since"; use from, to, participant`},
 		"parameter twice":   {"GET", "/v1/days?from=2026-01-01&from=2026-01-02", "", steps.Invalid, "give it once"},
 		"bad flag":          {"POST", "/v1/provision?dry_run=perhaps", "", steps.Invalid, "use true or false"},

@@ -60,6 +60,8 @@ type Deps struct {
 	Devices    Devices
 	// Rescore computes a participant's points anew after the date of birth changed.
 	Rescore func(ctx context.Context, p steps.ParticipantID) error
+	// Reorder totals a participant's days anew in an order of sources that update stores.
+	Reorder func(ctx context.Context, p steps.ParticipantID, update func(context.Context) error) error
 }
 
 // Server is the API on admin.sock.

@@ -14,6 +14,7 @@ type ParticipantRegistry interface {
 	AddParticipant(ctx context.Context, p registry.Participant) error
 	UpdateParticipant(ctx context.Context, id steps.ParticipantID, born *steps.Day) error
 	SetTraits(ctx context.Context, id steps.ParticipantID, edit func(*registry.Traits)) error
+	UpdateSources(ctx context.Context, id steps.ParticipantID, order []steps.DeviceID, chosen steps.DeviceID) error
 	Participant(id steps.ParticipantID) (registry.Participant, bool)
 	Participants(after steps.ParticipantID, limit int) []registry.Participant
 }
@@ -84,10 +85,12 @@ type Participant struct {
 	Born     *steps.Day          `json:"born,omitempty"`
 	Since    steps.Day           `json:"since"`
 	Cohort   string              `json:"cohort,omitempty"`
-	Resident []DaySpan           `json:"resident,omitempty"` // none is always
-	Enrolled []DaySpan           `json:"enrolled,omitempty"` // none is from Since on
-	Baseline *registry.Baseline  `json:"baseline,omitempty"` // as staff entered it
-	Bindings []Binding           `json:"bindings,omitempty"` // of one participant, not in a listing
+	Resident []DaySpan           `json:"resident,omitempty"`      // none is always
+	Enrolled []DaySpan           `json:"enrolled,omitempty"`      // none is from Since on
+	Baseline *registry.Baseline  `json:"baseline,omitempty"`      // as staff entered it
+	Sources  []steps.DeviceID    `json:"sources,omitempty"`       // in the participant's order; those not named follow by ID
+	Chosen   steps.DeviceID      `json:"chosen_source,omitempty"` // where one device a day counts
+	Bindings []Binding           `json:"bindings,omitempty"`      // of one participant, not in a listing
 }
 
 // DaySpan is consecutive days, both ends included.

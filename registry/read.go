@@ -91,7 +91,7 @@ func (r *Registry) Participant(id steps.ParticipantID) (Participant, bool) {
 }
 
 func (p *participant) public(id steps.ParticipantID) Participant {
-	out := Participant{ID: id, Since: p.since}
+	out := Participant{ID: id, Since: p.since, Sources: slices.Clone(p.sources), Chosen: p.chosen}
 	if p.born != unknownBorn {
 		born := p.born
 		out.Born = &born

@@ -47,10 +47,12 @@ type bindingRecord struct {
 }
 
 type participantRecord struct {
-	Version int           `json:"v"`
-	Born    *steps.Day    `json:"born,omitempty"`
-	Since   steps.Day     `json:"since"`
-	Traits  *traitsRecord `json:"traits,omitempty"`
+	Version int              `json:"v"`
+	Born    *steps.Day       `json:"born,omitempty"`
+	Since   steps.Day        `json:"since"`
+	Traits  *traitsRecord    `json:"traits,omitempty"`
+	Sources []steps.DeviceID `json:"sources,omitempty"`
+	Chosen  steps.DeviceID   `json:"chosen,omitempty"`
 }
 
 func encodeDevice(d *device) ([]byte, error) {
@@ -121,7 +123,9 @@ func checkDisjoint(bs []binding) error {
 }
 
 func encodeParticipant(p *participant) ([]byte, error) {
-	rec := participantRecord{Version: recordVersion, Since: p.since, Traits: recordTraits(p.traits)}
+	rec := participantRecord{
+		Version: recordVersion, Since: p.since, Traits: recordTraits(p.traits), Sources: p.sources, Chosen: p.chosen,
+	}
 	if p.born != unknownBorn {
 		rec.Born = &p.born
 	}
@@ -133,7 +137,7 @@ func decodeParticipant(value []byte) (*participant, error) {
 	if err := decodeRecord(value, &rec, &rec.Version); err != nil {
 		return nil, err
 	}
-	p := &participant{born: unknownBorn, since: rec.Since}
+	p := &participant{born: unknownBorn, since: rec.Since, sources: rec.Sources, chosen: rec.Chosen}
 	if rec.Born != nil {
 		p.born = *rec.Born
 	}

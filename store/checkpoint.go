@@ -124,7 +124,7 @@ func (s *Store) writeDay(p *piece, day *headDay) error {
 	if day.block != nil {
 		p.room = append(p.room, day.block...)
 	} else {
-		p.room = appendBlock(p.room, day.hot)
+		p.room = appendBlock(p.room, s.head.steps(day), day.hot)
 	}
 	p.room = s.auth.sealFrom(key, p.room, start)
 	if err := p.txn.Set(key, p.room[start:len(p.room):len(p.room)]); err != nil {

@@ -116,7 +116,7 @@ func (s *Store) recentTotal(pd steps.ParticipantDay) (uint64, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if day := s.head.find(pd); day != nil && !day.empty() {
-		return day.steps(), true
+		return s.head.steps(day), true
 	}
 	return 0, false
 }
@@ -134,7 +134,7 @@ func (s *Store) recentTotals(r steps.DayRange, p steps.ParticipantID) []steps.Da
 		s.mu.RLock()
 		for pd, day := range shards[i].days {
 			if r.Contains(pd.Day) && (p == "" || p == pd.Participant) && !day.empty() {
-				out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: day.steps()})
+				out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: s.head.steps(day)})
 			}
 		}
 		s.mu.RUnlock()

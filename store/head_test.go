@@ -100,7 +100,7 @@ func TestHeadIsBounded(t *testing.T) {
 
 // TestColdDaysAreFrozen looks at which days stay decoded: those that were merged into last.
 func TestColdDaysAreFrozen(t *testing.T) {
-	h := newHead(hotShare * headShards * 30_000) // three full days a shard
+	h := newHead(hotShare*headShards*30_000, defaultTotals) // three full days a shard
 	sh := &h.shards[0]
 	run := cellRun{60, 0, make([]uint32, 1440), source{steps.Revision{Seq: 1}, steps.OriginSensor}}
 	days := make([]*headDay, 9)

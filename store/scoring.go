@@ -97,7 +97,7 @@ func (s *Store) recentOf(day steps.Day, people []steps.ParticipantID) (found []r
 		for i := from; i < min(from+dirtyAtOnce, len(people)); i++ {
 			d := s.head.find(steps.ParticipantDay{Participant: people[i], Day: day})
 			if d != nil && !d.empty() {
-				found[i] = reportedSteps{d.steps(), true}
+				found[i] = reportedSteps{s.head.steps(d), true}
 			} else {
 				missing = append(missing, i)
 			}
@@ -128,46 +128,6 @@ func (s *Store) storedOf(day steps.Day, people []steps.ParticipantID, found []re
 		}
 		return nil
 	})
-}
-
-// Minutes returns the merged counts of a day, minute by minute from its start; nil for a day that nobody
-// reported.
-func (s *Store) Minutes(pd steps.ParticipantDay) (minutes []uint32, err error) {
-	day, err := s.copyOf(pd)
-	if err != nil || day.block == nil {
-		return nil, err
-	}
-	hot := s.decoded.Get().(*hotDay)
-	defer s.decoded.Put(hot)
-	hot.reset()
-	if err := hot.parse(day.block); err != nil {
-		return nil, corrupt("day block", nameOf(pd), err)
-	}
-	for i := range hot.parts {
-		minutes = hot.parts[i].cells.minutes(minutes)
-	}
-	return minutes, nil
-}
-
-// copyOf returns a day as it is, encoded, an empty one if nobody reported anything.
-func (s *Store) copyOf(pd steps.ParticipantDay) (*headDay, error) {
-	s.mu.RLock()
-	recent := s.head.find(pd)
-	if recent != nil && !recent.empty() {
-		day := &headDay{ParticipantDay: pd, block: recent.block}
-		if day.block == nil {
-			day.block = appendBlock(nil, recent.hot)
-		}
-		s.mu.RUnlock()
-		return day, nil
-	}
-	s.mu.RUnlock()
-	var day *headDay
-	err := s.db.View(func(txn *badger.Txn) (err error) {
-		day, err = s.dayOf(txn, pd)
-		return err
-	})
-	return day, err
 }
 
 // daysSeen adds the days that anybody has had in the head since it was opened.

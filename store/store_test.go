@@ -19,12 +19,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"ayumi/merge"
 	"ayumi/steps"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(openEnv); dir != "" {
 		if err := openAndList(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir := os.Getenv(retotalEnv); dir != "" {
+		if err := retotalIn(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -248,7 +256,7 @@ func TestVerdicts(t *testing.T) {
 		{"same revision, larger", []testRun{minutes("p", "d", 1, 10, 5), minutes("p", "d", 1, 10, 9)}, steps.Stored, 1, 9},
 		{"same revision, smaller", []testRun{minutes("p", "d", 1, 10, 9), minutes("p", "d", 1, 10, 5)}, steps.Stored, 1, 9},
 		{"zeros are reported", []testRun{minutes("p", "d", 1, 10, 0, 0)}, steps.Stored, 0, 0},
-		{"two devices do not add up", []testRun{minutes("p", "d", 1, 10, 50, 10), minutes("p", "e", 1, 10, 40, 70)}, steps.Stored, 0, 120},
+		{"two devices do not add up", []testRun{minutes("p", "d", 1, 10, 50, 10), minutes("p", "e", 1, 10, 40, 70)}, steps.Stored, 0, 60},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := start(t, testConfig(t.TempDir()))
@@ -274,10 +282,11 @@ func TestVerdicts(t *testing.T) {
 type model map[modelCell]modelValue
 
 type modelCell struct {
-	p     steps.ParticipantID
-	d     steps.DeviceID
-	day   steps.Day
-	index int
+	p        steps.ParticipantID
+	d        steps.DeviceID
+	day      steps.Day
+	interval uint32
+	index    int
 }
 
 type modelValue struct {
@@ -290,7 +299,7 @@ type modelValue struct {
 func (m model) add(run *testRun) steps.UploadReceipt {
 	receipt := steps.UploadReceipt{Device: run.device, Revision: run.revision, Verdict: steps.Duplicate}
 	for i, count := range run.Counts {
-		cell := modelCell{run.Participant, run.device, run.Day, run.First + i}
+		cell := modelCell{run.Participant, run.device, run.Day, run.Interval, run.First + i}
 		v := modelValue{uint64(run.revision.Boot), run.revision.Seq, count, run.Origin}
 		old, known := m[cell]
 		same := known && v.boot == old.boot && v.seq == old.seq
@@ -310,19 +319,53 @@ func (m model) add(run *testRun) steps.UploadReceipt {
 	return receipt
 }
 
-func (m model) totals() map[steps.ParticipantDay]uint64 {
-	type minute struct {
-		steps.ParticipantDay
-		index int
-	}
-	best := make(map[minute]uint32)
+// totals merges every day of the model under a policy, minute by minute, with the room's own explanation.
+func (m model) totals(cfg merge.Config, o orders) map[steps.ParticipantDay]uint64 {
+	days := make(map[steps.ParticipantDay]map[steps.DeviceID]map[modelCell]modelValue)
 	for c, v := range m {
-		k := minute{steps.ParticipantDay{Participant: c.p, Day: c.day}, c.index}
-		best[k] = max(best[k], v.count)
+		pd := steps.ParticipantDay{Participant: c.p, Day: c.day}
+		if days[pd] == nil {
+			days[pd] = make(map[steps.DeviceID]map[modelCell]modelValue)
+		}
+		if days[pd][c.d] == nil {
+			days[pd][c.d] = make(map[modelCell]modelValue)
+		}
+		days[pd][c.d][c] = v
+	}
+	merger, err := merge.New(cfg)
+	if err != nil {
+		panic(err)
 	}
 	out := make(map[steps.ParticipantDay]uint64)
-	for k, v := range best {
-		out[k.ParticipantDay] += uint64(v)
+	for pd, devices := range days {
+		d := merge.Day{Length: 1440, Chosen: o[pd.Participant].chosen}
+		end, whole := 0, uint32(0)
+		for device, cells := range devices {
+			s := merge.Source{Device: device, Origins: []steps.Origin{0, 0, 1, 2}} // marks are origins plus one
+			for _, interval := range []uint32{60, 900, 3600, 86400} {
+				l := merge.Lane{Interval: interval}
+				for i := range secondsPerDay / int(interval) {
+					v, known := cells[modelCell{pd.Participant, device, pd.Day, interval, i}]
+					if !known {
+						l.Counts, l.Marks = append(l.Counts, 0), append(l.Marks, 0)
+						continue
+					}
+					l.Counts, l.Marks = append(l.Counts, v.count), append(l.Marks, uint16(v.origin)+1)
+					if interval == secondsPerDay {
+						whole = max(whole, v.count+1)
+					} else {
+						end = max(end, (i+1)*int(interval)/60)
+					}
+				}
+				s.Lanes = append(s.Lanes, l)
+			}
+			d.Sources = append(d.Sources, s)
+		}
+		if whole > 0 && end > 0 {
+			d.Elapsed = max(end, int(whole-1)/60+1)
+		}
+		merge.Arrange(d.Sources, o[pd.Participant].devices)
+		out[pd] = merger.Explain(&d).Steps
 	}
 	return out
 }
@@ -366,7 +409,8 @@ func TestGroupSizes(t *testing.T) {
 }
 
 // TestAgainstModel commits random runs between checkpoints, evictions and restarts, clean ones and
-// such that leave everything in the journal, and compares every total with the model.
+// such that leave everything in the journal, some under another merge policy, and changes of participants'
+// orders of sources; and compares every total with the model.
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -374,7 +418,8 @@ func TestAgainstModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			cfg := testConfig(t.TempDir())
 			cfg.HeadBytes = []int64{1, 10 << 10, 1 << 20}[seed%3]
-			m := make(model)
+			m, o := make(model), new(liveOrders)
+			cfg.Orders = o.open
 			r := start(t, cfg)
 			for range 300 {
 				switch rng.IntN(40) {
@@ -383,9 +428,18 @@ func TestAgainstModel(t *testing.T) {
 				case 1:
 					r.end()
 					cfg.StopWithin = time.Duration(rng.IntN(2)) * 2 * time.Second
+					if rng.IntN(2) == 0 {
+						cfg.Sources = randomSources(rng)
+					}
 					r = start(t, cfg)
+				case 2:
+					p := steps.ParticipantID(fmt.Sprintf("p%d", rng.IntN(4)))
+					if err := r.Reorder(context.Background(), p, o.setter(p, randomOrder(rng))); err != nil {
+						t.Fatal(err)
+					}
 				default:
 					run := randomRun(rng)
+					coarsen(&run, rng)
 					want, c := m.add(&run), payload(run)
 					if err := r.append(c); err != nil {
 						t.Fatal(err)
@@ -395,9 +449,11 @@ func TestAgainstModel(t *testing.T) {
 					}
 				}
 			}
-			if got, want := r.totals(), m.totals(); !maps.Equal(got, want) {
+			<-r.retotalled
+			if got, want := r.totals(), m.totals(*cfg.Sources, o.all()); !maps.Equal(got, want) {
 				t.Errorf("totals %v; want %v", got, want)
 			}
+			r.checkMinutes()
 		})
 	}
 }
@@ -423,7 +479,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 				d.part([]byte("d")).cells.merge(cellsOf(&runs[i]))
 				d.part([]byte("d")).cells.merge(cellsOf(&runs[rng.IntN(i+1)]))
 			}
-			got := appendBlock(nil, d)
+			got := blockOf(d)
 			if want == nil {
 				want = got
 			}
@@ -434,7 +490,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			if err := back.parse(got); err != nil {
 				t.Fatal(err)
 			}
-			if again := appendBlock(nil, back); !slices.Equal(again, got) {
+			if again := blockOf(back); !slices.Equal(again, got) {
 				t.Fatalf("seed %d: a block decodes to another day", seed)
 			}
 		}
@@ -464,7 +520,7 @@ func TestCoarseRecords(t *testing.T) {
 			for i := range tc.runs {
 				d.merge(cellsOf(&tc.runs[i]))
 			}
-			if got := total([]part{{"d", d}}); got != tc.want {
+			if got := defaultTotals.steps("p", &hotDay{parts: []part{{"d", d}}}); got != tc.want {
 				t.Errorf("total %d; want %d", got, tc.want)
 			}
 		})
@@ -716,7 +772,7 @@ func FuzzParseBlock(f *testing.F) {
 	d := new(hotDay)
 	run := minutes("p", "d", 1, 10, 0, 0, 5, 300, 0)
 	d.part([]byte("d")).cells.merge(cellsOf(&run))
-	f.Add(appendBlock(nil, d))
+	f.Add(blockOf(d))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := new(hotDay)
 		if d.parse(b) != nil {
@@ -729,8 +785,8 @@ func FuzzParseBlock(f *testing.F) {
 				}
 			}
 		}
-		again, back := appendBlock(nil, d), new(hotDay)
-		if err := back.parse(again); err != nil || !slices.Equal(appendBlock(nil, back), again) {
+		again, back := blockOf(d), new(hotDay)
+		if err := back.parse(again); err != nil || !slices.Equal(blockOf(back), again) {
 			t.Fatalf("what was decoded is encoded to something else: %v", err)
 		}
 	})

@@ -85,13 +85,11 @@ func (g *gateway) openStore() (err error) {
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg := g.cfg.store(filepath.Join(g.dir, "store"))
 	cfg.Calendar = g.calendar
-	g.store, err = store.Open(cfg, g.log, g.metrics)
-	if err != nil {
-		return err
+	cfg.Orders = func(t store.Table) (store.Orders, error) {
+		g.registry, err = registry.Open(t, registry.Config{Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics})
+		return g.registry, err
 	}
-	g.registry, err = registry.Open(g.store.Table(), registry.Config{
-		Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics,
-	})
+	g.store, err = store.Open(cfg, g.log, g.metrics)
 	return err
 }
 
@@ -233,7 +231,7 @@ func (g *gateway) openAdmin() (err error) {
 		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
-		Rescore: g.store.RescoreParticipant,
+		Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }

@@ -21,7 +21,7 @@ var rooms = map[string][]string{
 	"ingest/https":      {"steps", "problem", "ingest"},
 	"ledger":            {"steps"},
 	"prize":             {"steps"},
-	"store":             {"steps", "ledger", "prize"},
+	"store":             {"steps", "merge", "ledger", "prize"},
 	"points":            {"steps"},
 	"merge":             {"steps"},
 	"plausibility":      {"steps"},

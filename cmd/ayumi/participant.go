@@ -17,7 +17,7 @@ import (
 
 func participantCommand() *cobra.Command {
 	return group("participant", "Register and look up participants",
-		participantAdd(), participantShow(), participantList(), participantBorn(), participantSet())
+		participantAdd(), participantShow(), participantList(), participantBorn(), participantSet(), participantSources())
 }
 
 func participantAdd() *cobra.Command {
@@ -109,6 +109,43 @@ func participantSet() *cobra.Command {
 	})
 }
 
+func participantSources() *cobra.Command {
+	var chosen string
+	cmd := &cobra.Command{
+		Use:   "sources ID [DEVICE...]",
+		Short: "Set the order in which a participant's devices count, and total their days anew",
+		Long: "Set the order in which a participant's devices count where several counted the same minutes; those that are\n" +
+			"not named follow by ID. Without a device, all do. docs/merging.md says how days are merged.",
+		Example: "  ayumi participant sources --data-dir DIR p-0001 phone-1 ped-7\n" +
+			"  ayumi participant sources --data-dir DIR p-0001 --choose phone-1",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return exactArgs("ID")(cmd, args)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&chosen, "choose", "", "the `DEVICE` that alone counts where the programme lets one; none for the first that counted")
+	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
+		id := steps.ParticipantID(args[0])
+		if cmd.Flags().Changed("choose") {
+			device := (*steps.DeviceID)(&chosen)
+			if chosen == "none" {
+				device = nil
+			}
+			if _, err := c.ChooseSource(ctx, id, device); err != nil || len(args) == 1 {
+				return err
+			}
+		}
+		order := make([]steps.DeviceID, 0, len(args)-1)
+		for _, device := range args[1:] {
+			order = append(order, steps.DeviceID(device))
+		}
+		_, err := c.SetSources(ctx, id, order)
+		return err
+	})
+}
+
 // parseSpans reads FIRST..LAST or FIRST.. of each value; an empty value is none.
 func parseSpans(values []string) ([]admin.DaySpan, error) {
 	spans := []admin.DaySpan{}
@@ -166,6 +203,8 @@ func participantShow() *cobra.Command {
 			return printJSON(cmd.OutOrStdout(), p)
 		}
 		printTraits(cmd.OutOrStdout(), &p)
+		printSources(cmd, &p)
+		fmt.Fprintln(cmd.OutOrStdout())
 		return printBindings(cmd, p.Bindings)
 	})
 }
@@ -186,7 +225,25 @@ func printTraits(w io.Writer, p *admin.Participant) {
 	if b := p.Baseline; b != nil {
 		fmt.Fprintf(w, "baseline     %d steps a day, from %s\n", b.Steps, b.From)
 	}
-	fmt.Fprintln(w)
+}
+
+// printSources shows what the participant decided about devices.
+func printSources(cmd *cobra.Command, p *admin.Participant) {
+	w := cmd.OutOrStdout()
+	if len(p.Sources) > 0 {
+		fmt.Fprintf(w, "sources      %s\n", strings.Join(deviceNames(p.Sources), ", "))
+	}
+	if p.Chosen != "" {
+		fmt.Fprintf(w, "chosen       %s\n", p.Chosen)
+	}
+}
+
+func deviceNames(ids []steps.DeviceID) []string {
+	names := make([]string, len(ids))
+	for i, id := range ids {
+		names[i] = string(id)
+	}
+	return names
 }
 
 func printBindings(cmd *cobra.Command, bindings []admin.Binding) error {
