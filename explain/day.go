@@ -68,7 +68,7 @@ type Standing struct {
 	Points   steps.Points `json:"points"`              // awarded
 	RuleSet  string       `json:"rule_set"`            // under which
 	Waiting  bool         `json:"waiting,omitempty"`   // something changed that is not scored yet, or came after the day was closed
-	ClosesOn *steps.Day   `json:"closes_on,omitempty"` // the last day on which late steps change an open day
+	ClosesOn *steps.Day   `json:"closes_on,omitempty"` // the last day on which late steps change an open day; nil once it is over
 }
 
 // Person is what the rules looked at.
@@ -87,10 +87,27 @@ type Activity struct {
 	Counts    bool               `json:"counts"` // not cancelled, and recorded in time
 }
 
-// Line is what one rule gave.
+// Line is what one rule gave. Cap, Threshold and Tier say what they do in points.Line.
 type Line struct {
-	points.Line
-	Text Text `json:"text"`
+	Rule      string       `json:"rule"`
+	Kind      string       `json:"kind"`
+	Points    steps.Points `json:"points"`
+	Before    steps.Points `json:"before_caps"`
+	Cap       string       `json:"cap,omitempty"` // that cut it, such as "day" or "rule month"
+	Band      int          `json:"band"`
+	Tier      int          `json:"tier"`
+	Threshold uint64       `json:"threshold"`
+	Figure    uint64       `json:"figure"`
+	Unit      string       `json:"unit"` // of figure and threshold
+	Text      Text         `json:"text"`
+}
+
+func lineOf(l *points.Line, s *points.Explained) Line {
+	return Line{
+		Rule: l.Name, Kind: l.Kind.String(), Points: l.Points, Before: l.Before, Cap: l.Cap.String(), Band: l.Band, Tier: l.Tier,
+		Threshold: l.Threshold, Figure: l.Figure, Unit: l.Unit.String(),
+		Text: Text{lineText(Japanese, l, s), lineText(English, l, s)},
+	}
 }
 
 // Source is one device's day by itself.
@@ -113,7 +130,8 @@ type Decision struct {
 	Excluded uint64         `json:"excluded,omitempty"`
 	Others   []Other        `json:"others,omitempty"`
 
-	from, to int // minutes of the day
+	FirstMinute int `json:"first_minute"` // of the day, counted from its start
+	EndMinute   int `json:"end_minute"`   // the first one after
 }
 
 // Other is what another source has for the same minutes.
@@ -152,8 +170,7 @@ func New(in *Input) *Day {
 	}
 	d.merged(in)
 	for i := range s.Score.Lines {
-		l := &s.Score.Lines[i]
-		d.Lines = append(d.Lines, Line{Line: *l, Text: Text{lineText(Japanese, l, s), lineText(English, l, s)}})
+		d.Lines = append(d.Lines, lineOf(&s.Score.Lines[i], s))
 	}
 	d.Text = Text{d.summary(Japanese), d.summary(English)}
 	return d
@@ -182,7 +199,7 @@ func (d *Day) merged(in *Input) {
 		r := &m.Runs[i]
 		dec := Decision{
 			From: clock(r.From), To: clock(r.To), Reason: r.Reason.String(), Steps: r.Steps, Excluded: r.Excluded,
-			from: r.From, to: r.To,
+			FirstMinute: r.From, EndMinute: r.To,
 		}
 		if r.Source >= 0 {
 			own := &d.Sources[r.Source]

@@ -10,7 +10,7 @@ import (
 const (
 	columnMinutes = 20
 	barHeight     = 6
-	labelWidth    = 8
+	labelWidth    = 7
 )
 
 // eighths are bars of rising height.
@@ -29,16 +29,16 @@ func (d *Day) WritePicture(w io.Writer, l Language) error {
 	for _, n := range bars {
 		most = max(most, n)
 	}
-	p.line("%*s  %s", labelWidth, "", hours(len(bars)))
+	p.line("%*s %s", labelWidth, "", hours(len(bars)))
 	for row := barHeight; row > 0; row-- {
 		label := ""
 		if row == barHeight {
 			label = number(most)
 		}
-		p.line("%*s  %s", labelWidth, label, strings.TrimRight(barRow(bars, most, row), " "))
+		p.line("%*s %s", labelWidth, label, strings.TrimRight(barRow(bars, most, row), " "))
 	}
 	for i := range d.Sources {
-		p.line("%-*s  %s", labelWidth, clip(string(d.Sources[i].Device), labelWidth), d.lane(i, len(bars)))
+		p.line("%-*s %s", labelWidth, clip(string(d.Sources[i].Device), labelWidth), d.lane(i, bars))
 	}
 	p.line("%s", l.say("棒は20分ごとの歩数。█ 数えた ░ 記録はあるが他の機器を数えた · 記録なし",
 		"Bars: steps in 20 minutes. █ counted  ░ reported, another device counted  · nothing"))
@@ -76,9 +76,9 @@ func barRow(bars []uint64, most uint64, row int) string {
 	return b.String()
 }
 
-// lane draws what one source had.
-func (d *Day) lane(source, columns int) string {
-	lane := []rune(strings.Repeat("·", columns))
+// lane draws what one source had, but for the columns in which nothing was counted anyway.
+func (d *Day) lane(source int, bars []uint64) string {
+	lane := []rune(strings.Repeat("·", len(bars)))
 	device := d.Sources[source].Device
 	for i := range d.Decisions {
 		c := &d.Decisions[i]
@@ -93,8 +93,8 @@ func (d *Day) lane(source, columns int) string {
 				mark = '░'
 			}
 		}
-		for at := c.from / columnMinutes; mark != 0 && at*columnMinutes < c.to && at < columns; at++ {
-			if lane[at] != '█' {
+		for at := c.FirstMinute / columnMinutes; mark != 0 && at*columnMinutes < c.EndMinute && at < len(bars); at++ {
+			if lane[at] != '█' && (mark == '░' || bars[at] > 0) {
 				lane[at] = mark
 			}
 		}

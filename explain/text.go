@@ -33,13 +33,18 @@ func (d *Day) summary(l Language) string {
 			l.amount(d.Standing.Points))
 	case d.Standing.State == closed:
 		sentence("確定しています", "This is final")
-	case d.Standing.ClosesOn != nil:
+	case d.Standing.State != open:
+	case d.Standing.ClosesOn == nil:
+		sentence("まもなく確定します", "It is about to become final")
+	default:
 		sentence("%sまでに届いたデータで変わることがあります", "Data that arrives by %s may change this", dateText(l, *d.Standing.ClosesOn))
 	}
 	return b.String()
 }
 
-// closed is the state of a day whose points are final.
+// The states of a day. Open is every day that nobody has begun to close.
+const open = "open"
+
 var closed = steps.DayClosed.String()
 
 func upper(s string) string { return strings.ToUpper(s[:1]) + s[1:] }
@@ -99,10 +104,13 @@ func (d *Day) writeSources(p *printer, l Language) {
 	}
 	if len(d.Uploads) > 0 {
 		p.line("")
-		p.line("%s", l.say("届いたデータ", "Uploads"))
+		p.line("%s", l.say("届いたデータ(送信番号、歩数のあるもの)", "Uploads that brought steps, by boot and sequence number"))
 	}
 	for i := range d.Uploads {
 		u := &d.Uploads[i]
+		if u.Steps == 0 {
+			continue
+		}
 		p.line("  %s  %d/%d  %s", u.Device, u.Boot, u.Seq, l.say("%s区間、%s歩(%s秒ごと、%s)", "%s intervals, %s steps (of %s s, %s)",
 			number(u.Cells), number(u.Steps), number(u.Interval), u.Origin))
 	}

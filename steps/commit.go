@@ -216,3 +216,13 @@ type DeviceContact struct {
 	ReceivedAt int64  // our clock, UTC seconds
 	Uploads    uint64 // uploads received since the device was registered, repeats included
 }
+
+// UploadShare is what is left of one upload in a day: the cells in which no newer revision won.
+type UploadShare struct {
+	Device   DeviceID
+	Revision Revision
+	Origin   Origin
+	Interval uint32 // of the cells, in seconds
+	Cells    int
+	Steps    uint64
+}

@@ -45,6 +45,7 @@ func pointsCommand() *cobra.Command {
 		Example: "  ayumi points --data-dir DIR --from 2026-10-01 --to 2026-12-31 --output csv",
 		Args:    exactArgs(),
 	}
+	cmd.AddCommand(pointsExplain())
 	which.add(cmd)
 	return printCommand(cmd, listFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
 		r, p, err := which.parse()
