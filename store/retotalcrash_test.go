@@ -152,3 +152,36 @@ func TestPolicyRefused(t *testing.T) {
 		t.Errorf("%v; want Invalid", err)
 	}
 }
+
+// TestReplayedDaysAwaitTheirTotals opens a store under another policy whose days are both on disk and in the
+// journal: in memory they have the new total at once, and no award of it yet.
+func TestReplayedDaysAwaitTheirTotals(t *testing.T) {
+	cfg := testConfig(t.TempDir())
+	cfg.StopWithin = 0
+	r := start(t, cfg)
+	days := r.twoSources(20)
+	r.scoreAll()
+	r.settle()
+	r.twoSources(20) // what is there already
+	r.end()
+	cfg.Sources = typedCounts()
+	s, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n, _, err := s.Total(days[1]); err != nil || n != 3500 {
+		t.Errorf("%d steps, %v; want 3500", n, err)
+	}
+	report, err := s.Check(context.Background(), nil)
+	if err != nil || report.ProblemCount > 0 || !report.Retotalling {
+		t.Errorf("%v, %v", err, report)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r = start(t, cfg)
+	<-r.retotalled
+	if got := r.scoreAll(); !slices.Equal(got, days[1:]) {
+		t.Errorf("%d days are dirty; want %d", len(got), len(days)-1)
+	}
+}
