@@ -258,6 +258,35 @@ func TestOrderChangeIsFinished(t *testing.T) {
 	}
 }
 
+// TestReadAheadOfAnOrder reads a day for an upload before an order changes and brings it into the head after.
+func TestReadAheadOfAnOrder(t *testing.T) {
+	o := new(liveOrders)
+	cfg := testConfig(t.TempDir())
+	cfg.Orders, cfg.HeadBytes = o.open, 1
+	cfg.Sources.Policy = merge.OneDevice
+	r := start(t, cfg)
+	pd := r.twoSources(2)[1]
+	r.settle()
+	r.do(func() {}) // what is on disk has left the head then
+	ref := dayRef{pd: pd}
+	if err := r.readAhead(&ref); err != nil || ref.loaded == nil {
+		t.Fatalf("the day was not read: %+v, %v", ref, err)
+	}
+	if err := r.Reorder(context.Background(), pd.Participant, o.setter(pd.Participant, order{chosen: "phone"})); err != nil {
+		t.Fatal(err)
+	}
+	r.do(func() {
+		if err := r.locateDay(&ref); err != nil {
+			t.Error(err)
+			return
+		}
+		if got := r.head.steps(ref.day); got != 2000 {
+			t.Errorf("%d steps in the head; want 2000", got)
+		}
+		ref.day.pins--
+	})
+}
+
 // TestRetotallingUnderLoad uploads to a store that is totalled anew, whose days leave the memory at once, while
 // orders change and everything is read.
 func TestRetotallingUnderLoad(t *testing.T) {

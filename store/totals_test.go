@@ -155,6 +155,48 @@ func TestIndifferentDays(t *testing.T) {
 	}
 }
 
+// TestDaysThatAreNotIndifferent gives two policies the same total of other minutes.
+func TestDaysThatAreNotIndifferent(t *testing.T) {
+	run := func(device string, first int, origin steps.Origin, counts ...uint32) testRun {
+		r := minutes("p", device, 1, first, counts...)
+		r.Origin = origin
+		return r
+	}
+	hour := minutes("p", "d", 1, 9, 500)
+	hour.Interval = 3600
+	typed, unknown, one := merge.DefaultConfig(), merge.DefaultConfig(), merge.DefaultConfig()
+	typed.Manual.Treatment, typed.Unknown.Treatment = merge.Accept, merge.Exclude
+	one.Policy = merge.OneDevice
+	for _, tc := range []struct {
+		name string
+		runs []testRun
+		a, b *totals
+	}{
+		{"as many typed in as of unknown origin",
+			[]testRun{run("d", 600, steps.OriginManual, 500), run("d", 700, steps.OriginUnknown, 500)},
+			newTotals(typed, nil), newTotals(unknown, nil)},
+		{"two devices with as many steps",
+			[]testRun{run("d", 600, steps.OriginSensor, 500), run("e", 700, steps.OriginSensor, 500)},
+			newTotals(one, nil), newTotals(one, orders{"p": {chosen: "e"}})},
+		{"an hour and minutes of another origin",
+			[]testRun{hour, run("d", 700, steps.OriginManual, 500)},
+			newTotals(typed, nil), newTotals(typed, nil)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h := new(hotDay)
+			for i := range tc.runs {
+				h.part([]byte(tc.runs[i].device)).cells.merge(cellsOf(&tc.runs[i]))
+			}
+			if tc.a.steps("p", h) != tc.b.steps("p", h) || indifferent(h) {
+				t.Errorf("%d and %d steps; indifferent: %v", tc.a.steps("p", h), tc.b.steps("p", h), indifferent(h))
+			}
+			if tc.a.cfg != tc.b.cfg && slices.Equal(tc.a.appendMinutes(nil, "p", h), tc.b.appendMinutes(nil, "p", h)) {
+				t.Error("the minutes are the same")
+			}
+		})
+	}
+}
+
 func TestElapsed(t *testing.T) {
 	run := func(interval uint32, first int, counts ...uint32) testRun {
 		r := minutes("p", "d", 1, first, counts...)
