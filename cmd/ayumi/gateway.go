@@ -16,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ayumi/admin"
+	"ayumi/closing"
 	"ayumi/ingest"
 	"ayumi/ingest/https"
 	"ayumi/ingest/mqtt"
@@ -41,6 +42,7 @@ type gateway struct {
 	pipeline   *ingest.Pipeline
 	allowances *ingest.Allowances
 	engine     *points.Engine
+	closer     *closing.Closer
 	mqtt       *mqtt.Server
 	https      *https.Server
 	admin      *admin.Server
@@ -114,6 +116,9 @@ func (g *gateway) assemble() error {
 	if err != nil {
 		return err
 	}
+	if err := g.openClosing(rules); err != nil {
+		return err
+	}
 	g.pipeline = ingest.New(g.cfg.ingestLimits(), g.calendar, g.registry, g.store, g.clock, g.metrics)
 	g.allowances = ingest.NewAllowances(g.cfg.rates(), g.clock)
 	if g.mqtt, err = mqtt.New(g.mqttConfig(), listenerGateway{g}, g.log, g.metrics); err != nil {
@@ -124,6 +129,17 @@ func (g *gateway) assemble() error {
 	}
 	g.monitor = newMonitor(g.metrics, g.store.Ready)
 	return nil
+}
+
+func (g *gateway) openClosing(rules *points.RuleBook) error {
+	periods, err := closing.NewPeriods(rules, g.cfg.Points.FinalAfterDays)
+	if err != nil {
+		return err
+	}
+	g.closer, err = closing.New(closing.Config{
+		Periods: periods, Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
+	}, g.store, g.store, g.engine)
+	return err
 }
 
 func (g *gateway) mqttConfig() mqtt.Config {
@@ -234,10 +250,11 @@ func (g *gateway) openAdmin() (err error) {
 }
 
 // Run serves until ctx ends or something fails that must not be served over, such as a commit.
-// It stops in the order listeners, engine, committer; everything acknowledged is on disk.
+// It stops in the order listeners, closer, engine, committer; everything acknowledged is on disk.
 func (g *gateway) Run(ctx context.Context) error {
 	committer := newStage(g.store.Run)
 	engine := newStage(g.engine.Run)
+	closer := newStage(g.closer.Run)
 	serving, failed := errgroup.WithContext(ctx)
 	for _, s := range []struct {
 		l     net.Listener
@@ -259,11 +276,13 @@ func (g *gateway) Run(ctx context.Context) error {
 	case <-failed.Done():
 	case cause = <-committer.ended:
 	case cause = <-engine.ended:
+	case cause = <-closer.ended:
 	case cause = <-administration.ended:
 	}
 	g.monitor.ready.Store(false)
 	g.log.Info("stopping")
-	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(), engine.stop(), committer.stop())
+	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(),
+		closer.stop(), engine.stop(), committer.stop())
 	return errors.Join(err, serving.Wait())
 }
 
