@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -41,6 +42,7 @@ type gateway struct {
 	registry   *registry.Registry
 	pipeline   *ingest.Pipeline
 	allowances *ingest.Allowances
+	rules      *points.RuleBook
 	engine     *points.Engine
 	closer     *closing.Closer
 	mqtt       *mqtt.Server
@@ -108,15 +110,15 @@ func (g *gateway) fitFiles() error {
 }
 
 func (g *gateway) assemble() error {
-	rules, err := g.cfg.rules()
+	var err error
+	if g.rules, err = g.cfg.rules(); err != nil {
+		return err
+	}
+	g.engine, err = points.NewEngine(points.EngineConfig{Rules: g.rules}, g.store, g.registry, g.log, g.metrics)
 	if err != nil {
 		return err
 	}
-	g.engine, err = points.NewEngine(points.EngineConfig{Rules: rules}, g.store, g.registry, g.log, g.metrics)
-	if err != nil {
-		return err
-	}
-	if err := g.openClosing(rules); err != nil {
+	if err := g.openClosing(); err != nil {
 		return err
 	}
 	g.pipeline = ingest.New(g.cfg.ingestLimits(), g.calendar, g.registry, g.store, g.clock, g.metrics)
@@ -131,8 +133,8 @@ func (g *gateway) assemble() error {
 	return nil
 }
 
-func (g *gateway) openClosing(rules *points.RuleBook) error {
-	periods, err := closing.NewPeriods(rules, g.cfg.Points.FinalAfterDays)
+func (g *gateway) openClosing() error {
+	periods, err := closing.NewPeriods(g.rules, g.cfg.Points.FinalAfterDays)
 	if err != nil {
 		return err
 	}
@@ -140,6 +142,12 @@ func (g *gateway) openClosing(rules *points.RuleBook) error {
 		Periods: periods, Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
 	}, g.store, g.store, g.engine)
 	return err
+}
+
+// pays reports whether the rules of a day pay for an activity.
+func (g *gateway) pays(day steps.Day, kind steps.ActivityKind) bool {
+	set, ok := g.rules.On(day)
+	return ok && slices.Contains(set.Activities(), string(kind))
 }
 
 func (g *gateway) mqttConfig() mqtt.Config {
@@ -244,7 +252,8 @@ func (g *gateway) openAdmin() (err error) {
 		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
-		Rescore: g.store.RescoreParticipant,
+		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
+		Pays: g.pays, Rescore: g.store.RescoreParticipant,
 	})
 	return err
 }
