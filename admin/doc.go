@@ -31,8 +31,32 @@
 //	GET    /v1/quarantine?device=&reason=&state=&limit=   stream, without raw bytes
 //	GET    /v1/quarantine/{id}                     with raw bytes in base64
 //	POST   /v1/quarantine/{id}/release, /discard   {by, reason}
+//	GET    /v1/participants/{id}/balance           what they have; waits until points are settled
+//	GET    /v1/participants/{id}/statement         stream of the ledger's lines; the same
+//	POST   /v1/participants/{id}/entries           {kind, key, points, period?, account?, day?, by, reason}
+//	GET    /v1/participants/{id}/activities?from=&to=
+//	POST   /v1/participants/{id}/activities        {day, kind, by}
+//	POST   /v1/participants/{id}/activities/cancel {day, kind, by, reason}
+//	GET    /v1/balances                            stream; waits until points are settled
+//	GET    /v1/totals                              the trial balance; the same
+//	GET    /v1/closed?from=&to=                    stream of the days whose points are final
+//	POST   /v1/closed                              {day or through, early?, by}
+//	GET    /v1/late?from=&to=&participant=&undecided=   stream of closed days whose data changed
+//	POST   /v1/late/discard                        {participant, day, by, reason}
+//	GET    /v1/periods                             stream: the current one, and those that hold points
+//	POST   /v1/periods/{id}/expire
+//	GET    /v1/prizes                              stream
+//	PUT    /v1/prizes/{id}                         {name_ja, name_en, price, stock or unlimited, from?, until?}
+//	GET    /v1/exchanges?participant=&prize=&state=    stream
+//	POST   /v1/exchanges                           {participant, key, prize, price, by?}
+//	GET    /v1/exchanges/{id}
+//	POST   /v1/exchanges/{id}/ship                 {by}
+//	POST   /v1/exchanges/{id}/cancel               {by, reason}
 //	GET    /v1/calendar                            zone and today
 //	GET    /v1/status                              version, addresses, data directory, start
+//
+// An entry and an exchange have a request key, new for each thing asked for: the same request again is
+// answered with what is there, and the same key with other content is a Conflict.
 //
 // Dates are written 2026-11-23, instants by RFC 3339 in UTC. Provisioning answers with the trailer
 // Ayumi-Outcome, which holds what the last line of a stream holds.

@@ -142,6 +142,7 @@ func (h *house) Reorder(ctx context.Context, p steps.ParticipantID, update func(
 // bench is a running server with its client.
 type bench struct {
 	*house
+	*books
 	c    *Client
 	dir  string
 	reg  *registry.Registry
@@ -179,10 +180,13 @@ func start(t *testing.T, dir string, edit func(*Config, *Deps)) *bench {
 	reg, err := registry.Open(records{}, registry.Config{Clock: clock, Calendar: tokyo(t)})
 	must(t, err)
 	h := &house{settle: func(context.Context) error { return nil }, contacts: map[steps.DeviceID]steps.DeviceContact{}}
-	b := &bench{house: h, dir: dir, reg: reg, logs: &lockedBuffer{}}
+	led := &books{}
+	b := &bench{house: h, books: led, dir: dir, reg: reg, logs: &lockedBuffer{}}
 	cfg := Config{DataDir: dir, Version: "v1.2.3", Addresses: map[string]string{"mqtt": "127.0.0.1:1883"}, Calendar: tokyo(t),
 		Clock: clock, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	deps := Deps{Registry: reg, Days: h, Quarantine: h, Devices: h, Rescore: h.Rescore, Reorder: h.Reorder}
+	deps := Deps{Registry: reg, Days: h, Quarantine: h, Devices: h, Rescore: h.Rescore, Reorder: h.Reorder,
+		Ledger: led, Closing: led, Closed: led, Prizes: led, Exchanges: led, Activities: led,
+		Pays: func(_ steps.Day, kind steps.ActivityKind) bool { return kind == "checkup" }}
 	if edit != nil {
 		edit(&cfg, &deps)
 	}

@@ -21,11 +21,12 @@ func (s *Server) listDays(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	p, err := s.whose(q.Get("participant"))
+	const op = "list days"
+	p, err := s.whose(op, q.Get("participant"))
 	if err != nil {
 		return err
 	}
-	if err := s.settle(r.Context()); err != nil {
+	if err := s.settle(r.Context(), op); err != nil {
 		return err
 	}
 	st := s.newStream(w)
@@ -34,12 +35,13 @@ func (s *Server) listDays(w http.ResponseWriter, r *http.Request) error {
 	}))
 }
 
-func (s *Server) settle(ctx context.Context) error {
+// settle waits, not for ever, until points reflect all that was acknowledged.
+func (s *Server) settle(ctx context.Context, op string) error {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.SettleWait)
 	defer cancel()
 	err := s.d.Days.Settle(ctx)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && err != nil {
-		return steps.Errorf("list days", steps.Unavailable,
+		return steps.Errorf(op, steps.Unavailable,
 			"points were not computed up to date within %s (settle_wait); try again later", s.cfg.SettleWait)
 	}
 	return err
@@ -47,7 +49,7 @@ func (s *Server) settle(ctx context.Context) error {
 
 // whose reads the participant that a listing is narrowed to. A misspelt ID must not look like a
 // person who never walked.
-func (s *Server) whose(text string) (steps.ParticipantID, error) {
+func (s *Server) whose(op, text string) (steps.ParticipantID, error) {
 	if text == "" {
 		return "", nil
 	}
@@ -56,7 +58,7 @@ func (s *Server) whose(text string) (steps.ParticipantID, error) {
 		return "", err
 	}
 	if _, ok := s.d.Registry.Participant(p); !ok {
-		return "", steps.Errorf("list days", steps.NotFound, "participant %q is not registered; check the ID", p)
+		return "", steps.Errorf(op, steps.NotFound, "participant %q is not registered; check the ID", p)
 	}
 	return p, nil
 }
@@ -186,21 +188,16 @@ func (s *Server) discard(w http.ResponseWriter, r *http.Request) error {
 	return s.quarantined(w, r)
 }
 
-const maxReason = 1000
+// What the ledger and the quarantine keep of a decision, in bytes.
+const (
+	maxReason = 1000
+	maxName   = 200
+)
 
-// decision reads who decides and why; neither may be missing, since both are kept for good.
+// decision reads who decides and why.
 func decision(w http.ResponseWriter, r *http.Request, op string) (in decisionRequest, err error) {
 	if err := decode(w, r, &in); err != nil {
 		return in, err
 	}
-	in.By, in.Reason = strings.TrimSpace(in.By), strings.TrimSpace(in.Reason)
-	switch {
-	case in.By == "":
-		return in, steps.Errorf(op, steps.Invalid, "by is empty; say who decides")
-	case in.Reason == "":
-		return in, steps.Errorf(op, steps.Invalid, "reason is empty; say why")
-	case len(in.By) > maxReason, len(in.Reason) > maxReason:
-		return in, steps.Errorf(op, steps.Invalid, "by or reason has more than %d bytes; shorten it", maxReason)
-	}
-	return in, nil
+	return in, signed(op, &in.By, &in.Reason)
 }

@@ -59,6 +59,14 @@ type Deps struct {
 	Quarantine Quarantine
 	Devices    Devices
 	Explain    Explainer
+	Ledger     Ledger
+	Closing    Closing
+	Closed     ClosedDays
+	Prizes     Prizes
+	Exchanges  Exchanges
+	Activities Activities
+	// Pays reports whether the rules of a day pay for an activity.
+	Pays func(day steps.Day, kind steps.ActivityKind) bool
 	// Rescore computes a participant's points anew after the date of birth changed.
 	Rescore func(ctx context.Context, p steps.ParticipantID) error
 	// Reorder totals a participant's days anew in an order of sources that update stores.
@@ -156,9 +164,32 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/quarantine/{id}":                          s.quarantined,
 		"POST /v1/quarantine/{id}/release":                 s.release,
 		"POST /v1/quarantine/{id}/discard":                 s.discard,
-		"GET /v1/calendar":                                 s.calendar,
-		"GET /v1/status":                                   s.status,
-		"/":                                                s.unknown,
+
+		"GET /v1/participants/{id}/balance":            s.balance,
+		"GET /v1/participants/{id}/statement":          s.statement,
+		"POST /v1/participants/{id}/entries":           s.postEntry,
+		"GET /v1/participants/{id}/activities":         s.listActivities,
+		"POST /v1/participants/{id}/activities":        s.addActivity,
+		"POST /v1/participants/{id}/activities/cancel": s.cancelActivity,
+		"GET /v1/balances":                             s.listBalances,
+		"GET /v1/totals":                               s.totals,
+		"GET /v1/closed":                               s.listClosed,
+		"POST /v1/closed":                              s.closeDays,
+		"GET /v1/late":                                 s.listLate,
+		"POST /v1/late/discard":                        s.discardLate,
+		"GET /v1/periods":                              s.listPeriods,
+		"POST /v1/periods/{id}/expire":                 s.expire,
+		"GET /v1/prizes":                               s.listPrizes,
+		"PUT /v1/prizes/{id}":                          s.putPrize,
+		"GET /v1/exchanges":                            s.listExchanges,
+		"POST /v1/exchanges":                           s.requestExchange,
+		"GET /v1/exchanges/{id}":                       s.exchange,
+		"POST /v1/exchanges/{id}/ship":                 s.ship,
+		"POST /v1/exchanges/{id}/cancel":               s.cancel,
+
+		"GET /v1/calendar": s.calendar,
+		"GET /v1/status":   s.status,
+		"/":                s.unknown,
 	} {
 		mux.HandleFunc(pattern, s.handle(pattern, h))
 	}

@@ -1,6 +1,9 @@
 package steps
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // Account is where points are. Every posting moves an amount from one account to another, so the
 // balances of all accounts together are always zero.
@@ -56,13 +59,21 @@ func (k EntryKind) String() string {
 	return fmt.Sprintf("entry kind(%d)", uint8(k))
 }
 
-// PeriodID names a point period, such as "2026".
+// PeriodID names a point period, such as "spring@2026-04-01" or "2026".
 type PeriodID string
 
-// ParsePeriodID checks s against the ID alphabet and length.
+// ParsePeriodID checks s against the ID alphabet and length. A period that the rules name is followed
+// by an @ and its first day, as in "spring@2026-04-01".
 func ParsePeriodID(s string) (PeriodID, error) {
-	if err := checkID(s); err != nil {
-		return "", E("parse period id", Invalid, err)
+	const op = "parse period id"
+	name, from, dated := strings.Cut(s, "@")
+	if err := checkID(name); err != nil {
+		return "", E(op, Invalid, err)
+	}
+	if dated {
+		if _, err := ParseDay(from); err != nil {
+			return "", E(op, Invalid, err)
+		}
 	}
 	return PeriodID(s), nil
 }

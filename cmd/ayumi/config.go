@@ -14,6 +14,7 @@ import (
 	"github.com/go-viper/mapstructure/v2"
 	"github.com/spf13/viper"
 
+	"ayumi/closing"
 	"ayumi/ingest"
 	"ayumi/ingest/mqtt"
 	"ayumi/merge"
@@ -31,6 +32,7 @@ type config struct {
 	TLS       tlsConfig       `mapstructure:"tls"`
 	Metrics   metricsConfig   `mapstructure:"metrics"`
 	Limits    limitsConfig    `mapstructure:"limits"`
+	Points    pointsConfig    `mapstructure:"points"`
 	Store     storeConfig     `mapstructure:"store"`
 	Log       logConfig       `mapstructure:"log"`
 }
@@ -93,6 +95,10 @@ type limitsConfig struct {
 	DeviceBurst        int           `mapstructure:"device_burst"`
 	ReaderRate         int           `mapstructure:"reader_rate"`
 	ReaderBurst        int           `mapstructure:"reader_burst"`
+}
+
+type pointsConfig struct {
+	FinalAfterDays int `mapstructure:"final_after_days"`
 }
 
 type storeConfig struct {
@@ -248,6 +254,7 @@ func (c *config) checkBounds() error {
 		{"limits.device_burst", c.Limits.DeviceBurst, 1, 1e9},
 		{"limits.reader_rate", c.Limits.ReaderRate, 0, 1e6},
 		{"limits.reader_burst", c.Limits.ReaderBurst, 1, 1e9},
+		{"points.final_after_days", c.Points.FinalAfterDays, 0, closing.MaxFinalAfter},
 		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
 		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
 		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},

@@ -94,6 +94,8 @@ func TestConfigRefuses(t *testing.T) {
 		{"duration that is none", "mqtt:\n  connect_timeout: soon\n", "soon"},
 		{"text for a number", "limits:\n  max_age_days: \"many\"\n", "max_age_days"},
 		{"number in quotes", "limits:\n  max_age_days: \"42\"\n", "max_age_days"},
+		{"days open for years", "points:\n  final_after_days: 401\n", "points.final_after_days is 401; use at most 400"},
+		{"days closed before they are over", "points:\n  final_after_days: -1\n", "points.final_after_days is -1; use at least 0"},
 		{"negative number", "limits:\n  steps_per_minute: -1\n", "steps_per_minute"},
 		{"zero where one is needed", "limits:\n  steps_per_minute: 0\n", "limits.steps_per_minute is 0"},
 		{"no receive window", "mqtt:\n  receive_maximum: 0\n", "mqtt.receive_maximum is 0; use at least 1"},
@@ -245,7 +247,7 @@ func TestMetricsNameNobody(t *testing.T) {
 			t.Errorf("%s has %d series", name, n)
 		}
 	}
-	for _, room := range []string{"mqtt", "https", "ingest", "store", "points", "registry"} {
+	for _, room := range []string{"mqtt", "https", "ingest", "store", "points", "closing", "registry"} {
 		if !families[room] {
 			t.Errorf("no metric of %s; there are those of %v", room, slices.Sorted(maps.Keys(families)))
 		}

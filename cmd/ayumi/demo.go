@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ayumi/admin"
+	"ayumi/closing"
 	"ayumi/replay"
 	"ayumi/steps"
 )
@@ -80,6 +81,7 @@ func demoConfig() config {
 	cfg.MQTT.Listen, cfg.MQTT.ListenTLS = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.HTTPS.Listen, cfg.Metrics.Listen = "127.0.0.1:0", "127.0.0.1:0"
 	cfg.MQTT.MaxConnections, cfg.HTTPS.MaxConnections = 5000, 5000 // few enough for most limits of open files
+	cfg.Points.FinalAfterDays = closing.MaxFinalAfter              // whatever comes late counts
 	cfg.Log.Level = "warn"
 	return cfg
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ayumi/admin"
+	"ayumi/closing"
 	"ayumi/ingest"
 	"ayumi/ingest/https"
 	"ayumi/ingest/mqtt"
@@ -41,7 +43,9 @@ type gateway struct {
 	registry   *registry.Registry
 	pipeline   *ingest.Pipeline
 	allowances *ingest.Allowances
+	rules      *points.RuleBook
 	engine     *points.Engine
+	closer     *closing.Closer
 	mqtt       *mqtt.Server
 	https      *https.Server
 	admin      *admin.Server
@@ -107,14 +111,16 @@ func (g *gateway) fitFiles() error {
 }
 
 func (g *gateway) assemble() error {
-	rules, err := g.cfg.rules()
+	var err error
+	if g.rules, err = g.cfg.rules(); err != nil {
+		return err
+	}
+	g.engine, err = points.NewEngine(points.EngineConfig{Rules: g.rules, Calendar: g.calendar, Clock: g.clock},
+		g.store, people{g.registry, new(sync.Map)}, g.log, g.metrics)
 	if err != nil {
 		return err
 	}
-	g.engine, err = points.NewEngine(points.EngineConfig{
-		Rules: rules, Calendar: g.calendar, Clock: g.clock,
-	}, g.store, people{g.registry, new(sync.Map)}, g.log, g.metrics)
-	if err != nil {
+	if err := g.openClosing(); err != nil {
 		return err
 	}
 	g.pipeline = ingest.New(g.cfg.ingestLimits(), g.calendar, g.registry, g.store, g.clock, g.metrics)
@@ -127,6 +133,23 @@ func (g *gateway) assemble() error {
 	}
 	g.monitor = newMonitor(g.metrics, g.store.Ready)
 	return nil
+}
+
+func (g *gateway) openClosing() error {
+	periods, err := closing.NewPeriods(g.rules, g.cfg.Points.FinalAfterDays)
+	if err != nil {
+		return err
+	}
+	g.closer, err = closing.New(closing.Config{
+		Periods: periods, Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
+	}, g.store, g.store, g.engine)
+	return err
+}
+
+// pays reports whether the rules of a day pay for an activity.
+func (g *gateway) pays(day steps.Day, kind steps.ActivityKind) bool {
+	set, ok := g.rules.On(day)
+	return ok && slices.Contains(set.Activities(), string(kind))
 }
 
 func (g *gateway) mqttConfig() mqtt.Config {
@@ -231,16 +254,18 @@ func (g *gateway) openAdmin() (err error) {
 		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
-		Explain: explainer{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
+		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
+		Pays: g.pays, Explain: explainer{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }
 
 // Run serves until ctx ends or something fails that must not be served over, such as a commit.
-// It stops in the order listeners, engine, committer; everything acknowledged is on disk.
+// It stops in the order listeners, closer, engine, committer; everything acknowledged is on disk.
 func (g *gateway) Run(ctx context.Context) error {
 	committer := newStage(g.store.Run)
 	engine := newStage(g.engine.Run)
+	closer := newStage(g.closer.Run)
 	serving, failed := errgroup.WithContext(ctx)
 	for _, s := range []struct {
 		l     net.Listener
@@ -262,11 +287,13 @@ func (g *gateway) Run(ctx context.Context) error {
 	case <-failed.Done():
 	case cause = <-committer.ended:
 	case cause = <-engine.ended:
+	case cause = <-closer.ended:
 	case cause = <-administration.ended:
 	}
 	g.monitor.ready.Store(false)
 	g.log.Info("stopping")
-	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(), engine.stop(), committer.stop())
+	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(),
+		closer.stop(), engine.stop(), committer.stop())
 	return errors.Join(err, serving.Wait())
 }
 

@@ -23,6 +23,7 @@ var rooms = map[string][]string{
 	"prize":             {"steps"},
 	"store":             {"steps", "merge", "ledger", "prize"},
 	"points":            {"steps"},
+	"closing":           {"steps", "points"},
 	"merge":             {"steps"},
 	"plausibility":      {"steps"},
 	"registry":          {"steps"},

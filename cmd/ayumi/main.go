@@ -68,7 +68,8 @@ func newRoot() *cobra.Command {
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(
 		demoCommand(), serveCommand(), replayCommand(), benchCommand(),
-		deviceCommand(), participantCommand(), daysCommand(), pointsCommand(), quarantineCommand(),
+		deviceCommand(), participantCommand(), daysCommand(), pointsCommand(), prizeCommand(), exchangeCommand(),
+		activityCommand(), quarantineCommand(),
 		rulesCommand(), checkConfigCommand(), checkStoreCommand(), versionCommand(),
 	)
 	return root

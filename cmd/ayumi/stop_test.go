@@ -79,6 +79,9 @@ func writeConfig(t *testing.T, addresses map[string]string, more string) string 
 		}
 		return "127.0.0.1:0"
 	}
+	if !strings.Contains(more, "points:\n") {
+		more += "points:\n  final_after_days: 400\n" // whatever comes late counts
+	}
 	text := fmt.Sprintf("mqtt:\n  listen: %s\n  listen_tls: %s\nhttps:\n  listen: %s\nmetrics:\n  listen: %s\n"+
 		"store:\n  min_free_bytes: 1048576\n%s", at("mqtt"), at("mqtts"), at("https"), at("metrics"), more)
 	path := filepath.Join(t.TempDir(), "config.yaml")
