@@ -95,14 +95,15 @@ type unclosed struct {
 	period steps.PeriodID // into which its closing was begun, "" if it was not
 }
 
-// unclosed returns the days up to through that are not closed, in order: those with points, and those
-// between them and closed ones.
+// unclosed returns the days up to through that are not closed, in order: those with points, and those before
+// one of them that follow a day with points or a closed one. The others would be closed for nothing, and
+// for years ahead when a clock is wrong.
 func (c *Closer) unclosed(ctx context.Context, through steps.Day) ([]unclosed, error) {
 	open := c.days.OpenDays() // before the closed ones: a day that is closed meanwhile is in both
 	state := map[steps.Day]steps.ClosedDay{}
-	first := through + 1
+	first, last := through+1, steps.Day(0)
 	if len(open) > 0 {
-		first = open[0]
+		first, last = open[0], min(through, open[len(open)-1])
 	}
 	err := c.days.EachClosedDay(ctx, steps.DayRange{}, func(d steps.ClosedDay) error {
 		state[d.Day] = d
@@ -112,7 +113,7 @@ func (c *Closer) unclosed(ctx context.Context, through steps.Day) ([]unclosed, e
 	if err != nil {
 		return nil, err
 	}
-	for d := max(first, through-MaxFinalAfter); d <= through; d++ {
+	for d := max(first, last-MaxFinalAfter); d <= last; d++ {
 		open = append(open, d)
 	}
 	for d, s := range state {

@@ -242,6 +242,20 @@ func TestStaffClose(t *testing.T) {
 	})
 }
 
+// A clock that is years ahead closes what has data, and not the years.
+func TestWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.earn(3, first-2, first)
+		time.Sleep(10 * 365 * 24 * time.Hour)
+		r := newRig(t, b, plain, 0)
+		stop := r.start(t)
+		synctest.Wait()
+		stop()
+		r.wantOrder(t, first-2, first-1, first)
+	})
+}
+
 func TestWaitingForAnotherClosingIsBounded(t *testing.T) {
 	r := newRig(t, newBook(), plain, 0)
 	done, err := r.alone(t.Context(), "close day")
