@@ -41,6 +41,9 @@ type Config struct {
 	Periods  *Periods
 	Calendar steps.Calendar
 	Clock    func() time.Time // time.Now when nil
+	// Patience is how long after Run began nothing that is due is closed, so that devices which could not
+	// deliver while the gateway was away have their turn.
+	Patience time.Duration
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -53,6 +56,7 @@ type Closer struct {
 	engine   Engine
 	metrics  *metrics
 	busy     chan struct{} // holds a value while somebody closes or expires
+	began    time.Time     // when Run did
 	done     steps.Day     // on which everything due was closed; Run's
 }
 
@@ -95,14 +99,15 @@ type unclosed struct {
 	period steps.PeriodID // into which its closing was begun, "" if it was not
 }
 
-// unclosed returns the days up to through that are not closed, in order: those with points, and those
-// between them and closed ones.
+// unclosed returns the days up to through that are not closed, in order: those with points, and those before
+// one of them that follow a day with points or a closed one. The others would be closed for nothing, and
+// for years ahead when a clock is wrong.
 func (c *Closer) unclosed(ctx context.Context, through steps.Day) ([]unclosed, error) {
 	open := c.days.OpenDays() // before the closed ones: a day that is closed meanwhile is in both
 	state := map[steps.Day]steps.ClosedDay{}
-	first := through + 1
+	first, last := through+1, steps.Day(0)
 	if len(open) > 0 {
-		first = open[0]
+		first, last = open[0], min(through, open[len(open)-1])
 	}
 	err := c.days.EachClosedDay(ctx, steps.DayRange{}, func(d steps.ClosedDay) error {
 		state[d.Day] = d
@@ -112,7 +117,7 @@ func (c *Closer) unclosed(ctx context.Context, through steps.Day) ([]unclosed, e
 	if err != nil {
 		return nil, err
 	}
-	for d := max(first, through-MaxFinalAfter); d <= through; d++ {
+	for d := max(first, last-MaxFinalAfter); d <= last; d++ {
 		open = append(open, d)
 	}
 	for d, s := range state {
@@ -130,8 +135,9 @@ func (c *Closer) unclosed(ctx context.Context, through steps.Day) ([]unclosed, e
 	return days, nil
 }
 
-// closeDue closes the days that late data no longer change, up to the first that they do.
-func (c *Closer) closeDue(ctx context.Context, today steps.Day) error {
+// closeDue closes the days that late data no longer change, up to the first that they do; or only those
+// whose closing was begun.
+func (c *Closer) closeDue(ctx context.Context, today steps.Day, begun bool) error {
 	days, err := c.unclosed(ctx, today-1)
 	if err != nil {
 		return err
@@ -141,6 +147,9 @@ func (c *Closer) closeDue(ctx context.Context, today steps.Day) error {
 	})
 	if due >= 0 {
 		days = days[:due]
+	}
+	if begun {
+		days = slices.DeleteFunc(days, func(u unclosed) bool { return u.period == "" })
 	}
 	for i := range days {
 		c.metrics.due.Set(float64(len(days) - i))

@@ -242,6 +242,20 @@ func TestStaffClose(t *testing.T) {
 	})
 }
 
+// A clock that is years ahead closes what has data, and not the years.
+func TestWrongClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.earn(3, first-2, first)
+		time.Sleep(10 * 365 * 24 * time.Hour)
+		r := newRig(t, b, plain, 0)
+		stop := r.start(t)
+		synctest.Wait()
+		stop()
+		r.wantOrder(t, first-2, first-1, first)
+	})
+}
+
 func TestWaitingForAnotherClosingIsBounded(t *testing.T) {
 	r := newRig(t, newBook(), plain, 0)
 	done, err := r.alone(t.Context(), "close day")
@@ -265,6 +279,31 @@ func TestLateDaysAreCounted(t *testing.T) {
 		stop()
 		if n := r.metric(t, "late_days"); n != 17 {
 			t.Errorf("%v late days", n)
+		}
+	})
+}
+
+// TestPatience starts a gateway that was away for a month, with one closing interrupted. That goes on at
+// once; nothing else is closed until devices have had their turn.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.earn(3, steps.DateDay(1999, 12, 1), steps.DateDay(1999, 12, 2))
+		first := steps.DateDay(1999, 12, 1)
+		b.closed[first] = steps.ClosedDay{Day: first, State: steps.DayClosing, Period: "1999"}
+		r := newRig(t, b, plain, 0)
+		r.cfg.Patience = 6 * time.Hour
+		stop := r.start(t)
+		defer stop()
+		synctest.Wait()
+		r.wantOrder(t, first)
+		time.Sleep(6*time.Hour - time.Second)
+		synctest.Wait()
+		r.wantOrder(t, first)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(b.order) < 2 || b.order[1] != first+1 {
+			t.Errorf("closed %v", b.order)
 		}
 	})
 }

@@ -17,5 +17,5 @@
 //   - Days before the first with data are left open, and due days are closed when a day begins or the
 //     gateway starts. So a gateway that is new, or into which an export of past years is replayed, takes
 //     all of it until the end of the calendar day.
-//   - Who sets the clock forward closes days. Nothing opens a day again.
+//   - Who sets the clock forward closes the days that have data. Nothing opens a day again.
 package closing

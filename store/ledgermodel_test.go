@@ -228,7 +228,38 @@ func (k *bookkeeper) compare() {
 		totals[steps.AccountPending] += pending
 		totals[steps.AccountAvailable] += available
 	}
+	k.compareSums(all)
 	k.compareRest(totals)
+}
+
+// compareSums looks at what everybody together has, and at the days that are open.
+func (k *bookkeeper) compareSums(all map[steps.ParticipantID]steps.Balance) {
+	k.t.Helper()
+	want := make(map[steps.PeriodID]steps.PeriodBalance)
+	for _, b := range all {
+		for _, p := range b.Periods {
+			sum := want[p.Period]
+			want[p.Period] = steps.PeriodBalance{Period: p.Period, Available: sum.Available + p.Available, Pending: sum.Pending + p.Pending}
+		}
+	}
+	have, err := k.r.Outstanding(context.Background())
+	for i, p := range have {
+		if p != want[p.Period] || i > 0 && have[i-1].Period >= p.Period {
+			k.t.Errorf("everybody has %+v of %s; want %+v", p, p.Period, want[p.Period])
+		}
+	}
+	if err != nil || len(have) != len(want) {
+		k.t.Errorf("everybody has points of %d periods, want %d: %v", len(have), len(want), err)
+	}
+	open := make(map[steps.Day]struct{})
+	for d := range k.m.points {
+		if _, closed := k.m.closed[d.day]; !closed {
+			open[d.day] = struct{}{}
+		}
+	}
+	if days := k.r.OpenDays(); !slices.Equal(days, slices.Sorted(maps.Keys(open))) {
+		k.t.Errorf("open days %v; want %v", days, slices.Sorted(maps.Keys(open)))
+	}
 }
 
 func (k *bookkeeper) compareRest(totals steps.Totals) {
