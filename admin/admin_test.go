@@ -82,6 +82,34 @@ func TestNobody(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
+func TestTraitsAreScoredAnew(t *testing.T) {
+	ctx := context.Background()
+	b := start(t, t.TempDir(), nil)
+	_, err := b.c.AddParticipant(ctx, "p1", nil)
+	must(t, err)
+	until := today - 10
+	patch := map[string]any{
+		"cohort": "trial", "resident": []DaySpan{{From: today - 300, Until: &until}, {From: today}},
+		"enrolled": []DaySpan{{From: today}}, "baseline": registry.Baseline{Steps: 4000, From: today},
+	}
+	p, err := b.c.UpdateParticipant(ctx, "p1", patch)
+	must(t, err)
+	if p.Cohort != "trial" || len(p.Resident) != 2 || *p.Resident[0].Until != until || p.Resident[1].Until != nil ||
+		len(p.Enrolled) != 1 || p.Baseline == nil || p.Baseline.Steps != 4000 {
+		t.Errorf("the participant is %+v", p)
+	}
+	p, err = b.c.UpdateParticipant(ctx, "p1", map[string]any{"cohort": "", "resident": nil, "baseline": nil})
+	must(t, err)
+	if p.Cohort != "" || p.Resident != nil || len(p.Enrolled) != 1 || p.Baseline != nil {
+		t.Errorf("the participant is %+v", p)
+	}
+	_, err = b.c.UpdateParticipant(ctx, "p1", map[string]any{"resident": []DaySpan{{From: today, Until: &until}}})
+	wantError(t, err, steps.Invalid, "resident days")
+	if len(b.rescored) != 2 {
+		t.Errorf("scored %v", b.rescored)
+	}
+}
+
 func TestBornIsScoredAnew(t *testing.T) {
 	ctx := context.Background()
 	b := start(t, t.TempDir(), nil)
@@ -100,12 +128,52 @@ func TestBornIsScoredAnew(t *testing.T) {
 	}
 	b.scoreErr = steps.Errorf("score", steps.Overload, "queue is full")
 	_, err = b.c.SetBorn(ctx, "p1", &born)
-	wantError(t, err, steps.Overload, "the date of birth is stored, but points were not computed anew: cannot score: queue is full; repeat the request")
+	wantError(t, err, steps.Overload, "the change is stored, but points were not computed anew: cannot score: queue is full; repeat the request")
 	future := today + 1
 	_, err = b.c.SetBorn(ctx, "p1", &future)
 	wantError(t, err, steps.Invalid, "check the year")
 	if len(b.rescored) != 3 {
 		t.Errorf("scored %v", b.rescored)
+	}
+}
+
+// TestSources sets the order of a participant's devices and the chosen one, apart and together.
+func TestSources(t *testing.T) {
+	ctx := context.Background()
+	b := start(t, t.TempDir(), nil)
+	_, err := b.c.AddParticipant(ctx, "p1", nil)
+	must(t, err)
+	for _, d := range []steps.DeviceID{"ped", "phone"} {
+		_, err := b.c.AddDevice(ctx, d, registry.Pedometer)
+		must(t, err)
+		_, err = b.c.Bind(ctx, d, "p1", nil)
+		must(t, err)
+	}
+	p, err := b.c.SetSources(ctx, "p1", []steps.DeviceID{"phone", "ped"})
+	must(t, err)
+	if !slices.Equal(p.Sources, []steps.DeviceID{"phone", "ped"}) || p.Chosen != "" {
+		t.Errorf("sources %v, chosen %q", p.Sources, p.Chosen)
+	}
+	ped := steps.DeviceID("ped")
+	p, err = b.c.ChooseSource(ctx, "p1", &ped)
+	must(t, err)
+	if len(p.Sources) != 2 || p.Chosen != "ped" {
+		t.Errorf("sources %v, chosen %q", p.Sources, p.Chosen)
+	}
+	p, err = b.c.SetSources(ctx, "p1", nil)
+	must(t, err)
+	if p.Sources != nil || p.Chosen != "ped" || len(b.rescored) > 0 {
+		t.Errorf("sources %v, chosen %q, scored %v", p.Sources, p.Chosen, b.rescored)
+	}
+	_, err = b.c.SetSources(ctx, "p1", []steps.DeviceID{"nix"})
+	wantError(t, err, steps.Invalid, "never bound")
+	if len(b.reorders) != 4 {
+		t.Errorf("totalled anew: %v", b.reorders)
+	}
+	_, err = b.c.SetSources(ctx, "nix", nil)
+	wantError(t, err, steps.NotFound, "nix")
+	if len(b.reorders) != 4 {
+		t.Errorf("somebody who is not there was totalled anew: %v", b.reorders)
 	}
 }
 
@@ -265,7 +333,7 @@ func TestRequestsAreReadStrictly(t *testing.T) {
 		"bad date":          {"POST", "/v1/participants", `{"participant":"p","born":"2.4.1951"}`, steps.Invalid, "write it as 2026-11-23"},
 		"bad kind":          {"POST", "/v1/devices", `{"device":"d","kind":"watch"}`, steps.Invalid, "use pedometer, app or reader"},
 		"no kind":           {"POST", "/v1/devices", `{"device":"d"}`, steps.Invalid, "has no kind"},
-		"empty patch":       {"PATCH", "/v1/participants/p", `{}`, steps.Invalid, "give born as a date or null"},
+		"empty patch":       {"PATCH", "/v1/participants/p", `{}`, steps.Invalid, "give born, cohort, resident, enrolled, baseline, sources or chosen_source"},
 		"unknown parameter": {"GET", "/v1/days?since=2026-01-01", "", steps.Invalid, `no parameter "since"; use from, to, participant`},
 		"parameter twice":   {"GET", "/v1/days?from=2026-01-01&from=2026-01-02", "", steps.Invalid, "give it once"},
 		"bad flag":          {"POST", "/v1/provision?dry_run=perhaps", "", steps.Invalid, "use true or false"},

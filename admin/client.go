@@ -210,9 +210,30 @@ func (c *Client) Participant(ctx context.Context, id steps.ParticipantID) (Parti
 	return get[Participant](ctx, c, "/v1/participants/"+segment(id))
 }
 
+// SetSources sets a participant's order of devices, and has the days totalled anew. An empty order is that
+// of the IDs.
+func (c *Client) SetSources(ctx context.Context, id steps.ParticipantID, order []steps.DeviceID) (Participant, error) {
+	var out Participant
+	in := map[string][]steps.DeviceID{"sources": order}
+	return out, c.call(ctx, http.MethodPatch, "/v1/participants/"+segment(id), in, &out)
+}
+
+// ChooseSource sets which device alone counts for a participant where the programme lets one a day, nil for
+// the first that counted, and has the days totalled anew.
+func (c *Client) ChooseSource(ctx context.Context, id steps.ParticipantID, device *steps.DeviceID) (Participant, error) {
+	var out Participant
+	in := map[string]*steps.DeviceID{"chosen_source": device}
+	return out, c.call(ctx, http.MethodPatch, "/v1/participants/"+segment(id), in, &out)
+}
+
 // SetBorn sets a participant's date of birth, nil for unknown, and has the points computed anew.
 func (c *Client) SetBorn(ctx context.Context, id steps.ParticipantID, born *steps.Day) (Participant, error) {
+	return c.UpdateParticipant(ctx, id, map[string]any{"born": born})
+}
+
+// UpdateParticipant changes what points depend on, and has them computed anew. The keys of patch are born,
+// cohort, resident, enrolled and baseline; null takes a value away.
+func (c *Client) UpdateParticipant(ctx context.Context, id steps.ParticipantID, patch map[string]any) (Participant, error) {
 	var out Participant
-	in := map[string]*steps.Day{"born": born}
-	return out, c.call(ctx, http.MethodPatch, "/v1/participants/"+segment(id), in, &out)
+	return out, c.call(ctx, http.MethodPatch, "/v1/participants/"+segment(id), patch, &out)
 }

@@ -53,6 +53,7 @@ type house struct {
 	entries  []*steps.QuarantineEntry
 	contacts map[steps.DeviceID]steps.DeviceContact
 	rescored []steps.ParticipantID
+	reorders []steps.ParticipantID
 	scoreErr error
 }
 
@@ -131,6 +132,13 @@ func (h *house) Rescore(_ context.Context, p steps.ParticipantID) error {
 	return h.scoreErr
 }
 
+func (h *house) Reorder(ctx context.Context, p steps.ParticipantID, update func(context.Context) error) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reorders = append(h.reorders, p)
+	return update(ctx)
+}
+
 // bench is a running server with its client.
 type bench struct {
 	*house
@@ -176,7 +184,7 @@ func start(t *testing.T, dir string, edit func(*Config, *Deps)) *bench {
 	b := &bench{house: h, books: led, dir: dir, reg: reg, logs: &lockedBuffer{}}
 	cfg := Config{DataDir: dir, Version: "v1.2.3", Addresses: map[string]string{"mqtt": "127.0.0.1:1883"}, Calendar: tokyo(t),
 		Clock: clock, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
-	deps := Deps{Registry: reg, Days: h, Quarantine: h, Devices: h, Rescore: h.Rescore,
+	deps := Deps{Registry: reg, Days: h, Quarantine: h, Devices: h, Rescore: h.Rescore, Reorder: h.Reorder,
 		Ledger: led, Closing: led, Closed: led, Prizes: led, Exchanges: led, Activities: led,
 		Pays: func(_ steps.Day, kind steps.ActivityKind) bool { return kind == "checkup" }}
 	if edit != nil {

@@ -58,6 +58,7 @@ type Deps struct {
 	Days       Days
 	Quarantine Quarantine
 	Devices    Devices
+	Explain    Explainer
 	Ledger     Ledger
 	Closing    Closing
 	Closed     ClosedDays
@@ -68,6 +69,8 @@ type Deps struct {
 	Pays func(day steps.Day, kind steps.ActivityKind) bool
 	// Rescore computes a participant's points anew after the date of birth changed.
 	Rescore func(ctx context.Context, p steps.ParticipantID) error
+	// Reorder totals a participant's days anew in an order of sources that update stores.
+	Reorder func(ctx context.Context, p steps.ParticipantID, update func(context.Context) error) error
 }
 
 // Server is the API on admin.sock.
@@ -142,24 +145,25 @@ func (s *Server) Close() error { return s.close() }
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
 	for pattern, h := range map[string]func(http.ResponseWriter, *http.Request) error{
-		"GET /v1/participants":             s.listParticipants,
-		"POST /v1/participants":            s.addParticipant,
-		"GET /v1/participants/{id}":        s.participant,
-		"PATCH /v1/participants/{id}":      s.updateParticipant,
-		"GET /v1/devices":                  s.listDevices,
-		"POST /v1/devices":                 s.addDevice,
-		"GET /v1/devices/{id}":             s.device,
-		"POST /v1/devices/{id}/rotate":     s.rotate,
-		"POST /v1/devices/{id}/revoke":     s.revoke,
-		"POST /v1/devices/{id}/restore":    s.restore,
-		"POST /v1/devices/{id}/bind":       s.bind,
-		"POST /v1/devices/{id}/unbind":     s.unbind,
-		"POST /v1/provision":               s.provision,
-		"GET /v1/days":                     s.listDays,
-		"GET /v1/quarantine":               s.listQuarantine,
-		"GET /v1/quarantine/{id}":          s.quarantined,
-		"POST /v1/quarantine/{id}/release": s.release,
-		"POST /v1/quarantine/{id}/discard": s.discard,
+		"GET /v1/participants":                             s.listParticipants,
+		"POST /v1/participants":                            s.addParticipant,
+		"GET /v1/participants/{id}":                        s.participant,
+		"PATCH /v1/participants/{id}":                      s.updateParticipant,
+		"GET /v1/devices":                                  s.listDevices,
+		"POST /v1/devices":                                 s.addDevice,
+		"GET /v1/devices/{id}":                             s.device,
+		"POST /v1/devices/{id}/rotate":                     s.rotate,
+		"POST /v1/devices/{id}/revoke":                     s.revoke,
+		"POST /v1/devices/{id}/restore":                    s.restore,
+		"POST /v1/devices/{id}/bind":                       s.bind,
+		"POST /v1/devices/{id}/unbind":                     s.unbind,
+		"POST /v1/provision":                               s.provision,
+		"GET /v1/days":                                     s.listDays,
+		"GET /v1/participants/{id}/days/{day}/explanation": s.explanation,
+		"GET /v1/quarantine":                               s.listQuarantine,
+		"GET /v1/quarantine/{id}":                          s.quarantined,
+		"POST /v1/quarantine/{id}/release":                 s.release,
+		"POST /v1/quarantine/{id}/discard":                 s.discard,
 
 		"GET /v1/participants/{id}/balance":            s.balance,
 		"GET /v1/participants/{id}/statement":          s.statement,

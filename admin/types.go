@@ -13,6 +13,8 @@ import (
 type ParticipantRegistry interface {
 	AddParticipant(ctx context.Context, p registry.Participant) error
 	UpdateParticipant(ctx context.Context, id steps.ParticipantID, born *steps.Day) error
+	SetTraits(ctx context.Context, id steps.ParticipantID, edit func(*registry.Traits)) error
+	UpdateSources(ctx context.Context, id steps.ParticipantID, order []steps.DeviceID, chosen steps.DeviceID) error
 	Participant(id steps.ParticipantID) (registry.Participant, bool)
 	Participants(after steps.ParticipantID, limit int) []registry.Participant
 }
@@ -82,7 +84,19 @@ type Participant struct {
 	ID       steps.ParticipantID `json:"participant"`
 	Born     *steps.Day          `json:"born,omitempty"`
 	Since    steps.Day           `json:"since"`
-	Bindings []Binding           `json:"bindings,omitempty"` // of one participant, not in a listing
+	Cohort   string              `json:"cohort,omitempty"`
+	Resident []DaySpan           `json:"resident,omitempty"`      // none is always
+	Enrolled []DaySpan           `json:"enrolled,omitempty"`      // none is from Since on
+	Baseline *registry.Baseline  `json:"baseline,omitempty"`      // as staff entered it
+	Sources  []steps.DeviceID    `json:"sources,omitempty"`       // in the participant's order; those not named follow by ID
+	Chosen   steps.DeviceID      `json:"chosen_source,omitempty"` // where one device a day counts
+	Bindings []Binding           `json:"bindings,omitempty"`      // of one participant, not in a listing
+}
+
+// DaySpan is consecutive days, both ends included.
+type DaySpan struct {
+	From  steps.Day  `json:"from"`
+	Until *steps.Day `json:"until,omitempty"` // nil is open
 }
 
 // Device is one credential.

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/goleak"
 
 	"ayumi/ingest"
+	"ayumi/merge"
 	"ayumi/protocol/native"
 	"ayumi/steps"
 	"ayumi/store"
@@ -166,6 +167,8 @@ func newRig(t testing.TB, zone string, j ingest.Journal) *rig {
 // storeConfig is one for small stores.
 func storeConfig(dir string) store.Config {
 	cfg := store.DefaultConfig(dir)
+	// The tests see by the totals what was stored.
+	cfg.Sources.Policy, cfg.Sources.Manual.Treatment = merge.MaxMinute, merge.Accept
 	cfg.MemTableBytes, cfg.GroupBytes, cfg.MinFreeBytes = 16<<20, 1<<20, 1
 	return cfg
 }

@@ -96,13 +96,13 @@ func (r *OriginRule) UnmarshalText(b []byte) error {
 
 // Config is a programme's merge policy.
 type Config struct {
-	Policy  Policy     `yaml:"policy"`
-	Manual  OriginRule `yaml:"manual"`  // steps that somebody typed in
-	Unknown OriginRule `yaml:"unknown"` // steps of which the device does not say how it counted them
+	Policy  Policy     `yaml:"policy" json:"policy"`
+	Manual  OriginRule `yaml:"manual" json:"manual"`   // steps that somebody typed in
+	Unknown OriginRule `yaml:"unknown" json:"unknown"` // steps of which the device does not say how it counted them
 	// NotCarriedMinutes is how long a source counts nothing before it is taken not to be carried.
-	NotCarriedMinutes int `yaml:"not_carried_minutes"`
+	NotCarriedMinutes int `yaml:"not_carried_minutes" json:"not_carried_minutes"`
 	// ClockToleranceMinutes is by how much two sources' clocks may differ and still see the same walk.
-	ClockToleranceMinutes int `yaml:"clock_tolerance_minutes"`
+	ClockToleranceMinutes int `yaml:"clock_tolerance_minutes" json:"clock_tolerance_minutes"`
 }
 
 // DefaultConfig fills gaps in the order of the sources and leaves out what was typed in. An origin

@@ -22,7 +22,10 @@ func value(n uint32) uint64 {
 }
 
 // Excluded is what a day's policy did not count, by origin, in steps.
-type Excluded struct{ Manual, Unknown uint64 }
+type Excluded struct {
+	Manual  uint64 `json:"manual"`
+	Unknown uint64 `json:"unknown"`
+}
 
 // Merger merges days under one configuration. It keeps its working memory from day to day, so it
 // belongs to one goroutine at a time.

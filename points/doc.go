@@ -6,8 +6,9 @@
 //     [RuleBook.Explain] does the same and returns a line for each rule that earned: points before
 //     and after caps, the cap that cut them, the tier, the figure. [RuleBook.Window] says which days
 //     late data can change.
-//   - The [Engine] walks the days whose steps changed, scores them and stores the awards. For now it
-//     scores a day by itself ([RuleSet.Score]).
+//   - The [Engine] scores the days of which something changed, with those that depend on them, and
+//     stores the awards. history.go puts together what is known of a participant, batch.go scores dirty
+//     days, sweep.go everybody's; keepup.go says when.
 //
 // Where to look: parse*.go and check.go read a rule book; score.go is the fold, state.go what it
 // keeps; tiers.go, walking.go, goals.go, streaks.go, sending.go and activities.go are the kinds of
@@ -26,13 +27,16 @@
 //   - A rule book that contains a mistake is refused as a whole and every mistake is named; no rule
 //     is guessed. What only looks wrong is listed by [CheckRules].
 //   - A condition or a day's minutes that fail are an error that names rule and day, never 0 points.
-//   - An award is computed from one DirtyDay and carries its mark, so a change that comes while the
-//     day is being scored leaves the day dirty and it is scored again.
+//   - The award of a dirty day carries its mark, so a change that comes while the day is being scored
+//     leaves the day dirty and it is scored again. In the end every award is what one fold over
+//     everything gives, whatever order things came in.
 //   - A day that no rule set covers is awarded 0 points under the rule set "".
 //
 // Caveats:
 //   - Any change of the rule book's meaning rescores every stored day, those included that the
-//     change does not touch.
+//     change does not touch. Dirty days go first meanwhile.
+//   - Points that staff or late data would have given to closed days count towards the caps and streaks
+//     of open ones.
 //   - Counts and caps go on from one rule set to the next for rules of the same name that count the
 //     same; others begin anew.
 //   - Ages are read when a day is scored. Whoever corrects a date of birth marks that person's days

@@ -1,6 +1,7 @@
 package points
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -12,36 +13,33 @@ import (
 	"ayumi/steps"
 )
 
-// Days is what the engine needs from the store. Its methods are called from one goroutine.
+// Days is what the engine needs from the store.
 type Days interface {
+	Source
 	// Changed receives a value after days became dirty. It has capacity 1, so several changes can
 	// be one value, and it is never closed. A value is sent only after Dirty would show the change.
 	Changed() <-chan struct{}
-	// Dirty returns up to max dirty days with their current merged totals. Fewer than max means
-	// that there are no others.
+	// Dirty returns up to max dirty days. Fewer than max means that there are no others. What
+	// Source says of a dirty day afterwards is at least as new as its mark.
 	Dirty(max int) ([]steps.DirtyDay, error)
 	// PutAwards stores awards durably and, with them, clears the days whose Mark is still current.
 	// The others stay dirty. It does not keep awards after it returned. Storing an award again
 	// replaces it while its day is open; a closed day keeps its points.
 	PutAwards(ctx context.Context, awards []steps.Award) error
-	// RulesFingerprint returns what Rescore last stored, "" if nothing.
-	RulesFingerprint() (string, error)
-	// Rescore marks every stored day dirty and stores the fingerprint, durably and together. It is
-	// called again with the same fingerprint after it failed.
-	Rescore(ctx context.Context, fingerprint string) error
-}
-
-// People is what the engine needs from the registry.
-type People interface {
-	// Born returns the participant's date of birth, and false if it is not known.
-	Born(p steps.ParticipantID) (born steps.Day, known bool)
+	// Scoring returns what SetScoring last stored, the zero Scoring if nothing.
+	Scoring() (steps.Scoring, error)
+	// SetScoring stores durably under which rules everything has been scored, and through which day.
+	SetScoring(ctx context.Context, s steps.Scoring) error
 }
 
 // EngineConfig says how days are scored.
 type EngineConfig struct {
-	Rules *RuleBook
-	Batch int           // most days scored and stored together; 0 is DefaultBatch
-	Every time.Duration // least time between passes that nobody waits for; 0 is DefaultEvery
+	Rules       *RuleBook
+	Calendar    steps.Calendar   // the programme's
+	Clock       func() time.Time // time.Now when nil
+	Batch       int              // most dirty days scored and stored together; 0 is DefaultBatch
+	Every       time.Duration    // least time between passes that nobody waits for; 0 is DefaultEvery
+	Checkpoints int              // participants whose counts are kept from pass to pass; 0 is DefaultCheckpoints
 }
 
 // DefaultBatch is the Batch of an EngineConfig that gives none.
@@ -51,6 +49,10 @@ const DefaultBatch = 1 << 15
 // day changes with every upload; scoring it a few times a second is enough.
 const DefaultEvery = 250 * time.Millisecond
 
+// DefaultCheckpoints is the Checkpoints of an EngineConfig that gives none: some 50 MB, and only where
+// points of a day depend on other days.
+const DefaultCheckpoints = 1 << 18
+
 // The waits between attempts while the store is overloaded or unavailable double from the first
 // to the last.
 const (
@@ -58,55 +60,86 @@ const (
 	lastRetry  = 10 * time.Second
 )
 
-// Engine scores dirty days. NewEngine makes it, one goroutine runs it, any may call Settle.
+// Engine scores dirty days. NewEngine makes it, one goroutine runs it, any may call Settle, Rules and
+// SetRules.
 type Engine struct {
-	rules   *RuleBook
-	batch   int
-	every   time.Duration
+	cfg     EngineConfig
 	days    Days
 	people  People
 	log     *slog.Logger
 	metrics *metrics
 
+	rules   atomic.Pointer[RuleBook]
+	changed chan struct{} // receives a value after SetRules, capacity 1
+
 	started atomic.Bool
 	stopped chan struct{} // closed when Run returns
 	tickets *tickets
-	awards  []steps.Award // reused from batch to batch
+
+	// Of the goroutine that runs it.
+	batch   batch
+	scoring steps.Scoring
+	sweep   *sweep        // under way
+	awards  []steps.Award // of the sweep, not stored yet
+	next    time.Time     // when the sweep makes room for dirty days
 }
 
-// NewEngine prepares an engine and registers its metrics. Without rules, or with a negative batch,
-// it fails with Invalid.
+// NewEngine prepares an engine and registers its metrics. Without rules, or with a negative setting, it
+// fails with Invalid.
 func NewEngine(cfg EngineConfig, days Days, people People, log *slog.Logger, reg prometheus.Registerer) (*Engine, error) {
-	const op = "set up points engine"
-	if cfg.Rules == nil {
-		return nil, steps.Errorf(op, steps.Invalid, "there are no rules; load a preset or a rules file")
-	}
-	if cfg.Batch < 0 {
-		return nil, steps.Errorf(op, steps.Invalid, "batch is %d; give 1 or more, or 0 for %d", cfg.Batch, DefaultBatch)
-	}
-	if cfg.Batch == 0 {
-		cfg.Batch = DefaultBatch
-	}
-	if cfg.Every < 0 {
-		return nil, steps.Errorf(op, steps.Invalid, "every is %s; give a positive duration, or 0 for %s", cfg.Every, DefaultEvery)
-	}
-	if cfg.Every == 0 {
-		cfg.Every = DefaultEvery
+	if err := cfg.fill(); err != nil {
+		return nil, err
 	}
 	m, err := newMetrics(reg)
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{
-		rules: cfg.Rules, batch: cfg.Batch, every: cfg.Every, days: days, people: people, log: log, metrics: m,
-		stopped: make(chan struct{}), tickets: newTickets(),
-	}, nil
+	e := &Engine{
+		cfg: cfg, days: days, people: people, log: log, metrics: m,
+		changed: make(chan struct{}, 1), stopped: make(chan struct{}), tickets: newTickets(),
+	}
+	e.rules.Store(cfg.Rules)
+	return e, nil
 }
 
-// Run scores dirty days until ctx ends, and then returns nil. It first marks every day dirty if the
-// stored awards come from other rules than the engine's. While the store is overloaded or
-// unavailable it waits and tries again; any other error of the store ends it and is returned. What
-// is dirty when it ends stays dirty. An engine runs once.
+// fill checks the configuration and enters what it leaves out.
+func (c *EngineConfig) fill() error {
+	const op = "set up points engine"
+	switch {
+	case c.Rules == nil:
+		return steps.Errorf(op, steps.Invalid, "there are no rules; load a preset or a rules file")
+	case c.Batch < 0:
+		return steps.Errorf(op, steps.Invalid, "batch is %d; give 1 or more, or 0 for %d", c.Batch, DefaultBatch)
+	case c.Every < 0:
+		return steps.Errorf(op, steps.Invalid, "every is %s; give a positive duration, or 0 for %s", c.Every, DefaultEvery)
+	case c.Checkpoints < 0:
+		return steps.Errorf(op, steps.Invalid, "checkpoints is %d; give 1 or more, or 0 for %d", c.Checkpoints, DefaultCheckpoints)
+	}
+	c.Batch = cmp.Or(c.Batch, DefaultBatch)
+	c.Every = cmp.Or(c.Every, DefaultEvery)
+	c.Checkpoints = cmp.Or(c.Checkpoints, DefaultCheckpoints)
+	if c.Clock == nil {
+		c.Clock = time.Now
+	}
+	return nil
+}
+
+// Rules returns the rules that are in force.
+func (e *Engine) Rules() *RuleBook { return e.rules.Load() }
+
+// SetRules puts other rules into force. Every stored day is scored again unless they score alike.
+func (e *Engine) SetRules(rules *RuleBook) {
+	e.rules.Store(rules)
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}
+
+// Run scores dirty days until ctx ends, and then returns nil. It first scores every stored day again if
+// the stored awards come from other rules than the engine's, and so it does after SetRules. While the
+// store is overloaded or unavailable it waits and tries again; any other error of the store ends it
+// and is returned. What is dirty when it ends stays dirty. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.started.Swap(true) {
 		return steps.Errorf("run points engine", steps.Internal, "it was run before; make a new one")
@@ -120,30 +153,51 @@ func (e *Engine) Run(ctx context.Context) error {
 }
 
 func (e *Engine) run(ctx context.Context) error {
-	if err := e.adopt(ctx); err != nil {
+	if err := e.begin(ctx); err != nil {
 		return err
 	}
-	pause := time.NewTimer(e.every)
+	pause, midnight := time.NewTimer(e.cfg.Every), time.NewTimer(e.untilTomorrow())
 	defer pause.Stop()
+	defer midnight.Stop()
 	for {
-		pause.Reset(e.every)
+		pause.Reset(e.cfg.Every)
+		midnight.Reset(e.untilTomorrow())
+		if err := e.keepUp(ctx); err != nil {
+			return err
+		}
+		due := e.tickets.drawn() // before Dirty, which sees all that was dirty when they were drawn
 		if err := e.drain(ctx); err != nil {
 			return err
 		}
-		if err := e.await(ctx, pause.C); err != nil {
+		e.tickets.serve(due)
+		if err := e.await(ctx, pause.C, midnight.C); err != nil {
 			return err
 		}
 	}
 }
 
-// await returns when somebody waits for points, or when the pause is over and days have changed.
-func (e *Engine) await(ctx context.Context, pause <-chan time.Time) error {
+// begin finds out how far an engine before this one came.
+func (e *Engine) begin(ctx context.Context) error {
+	e.batch = batch{people: e.people, checkpoints: newCheckpoints(e.cfg.Checkpoints)}
+	return e.retry(ctx, func(context.Context) (err error) {
+		e.scoring, err = e.days.Scoring()
+		return err
+	})
+}
+
+// await returns when somebody waits for points, when the pause is over and days have changed, when
+// there are other rules, or when a day has ended.
+func (e *Engine) await(ctx context.Context, pause, midnight <-chan time.Time) error {
 	var changed <-chan struct{} // nil, and never ready, during the pause
 	for {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-e.tickets.wake:
+			return nil
+		case <-e.changed:
+			return nil
+		case <-midnight:
 			return nil
 		case <-pause:
 			changed = e.days.Changed()
@@ -153,27 +207,11 @@ func (e *Engine) await(ctx context.Context, pause <-chan time.Time) error {
 	}
 }
 
-// adopt has every stored day scored again unless it was scored under the same rules.
-func (e *Engine) adopt(ctx context.Context) error {
-	now := e.rules.Fingerprint()
-	var stored string
-	err := e.retry(ctx, func(context.Context) (err error) {
-		stored, err = e.days.RulesFingerprint()
-		return err
-	})
-	if err != nil || stored == now {
-		return err
-	}
-	// Once begun, Rescore is repeated until it succeeds, without looking at the fingerprint again:
-	// an attempt that failed may have stored it and not marked the days.
-	err = e.retry(ctx, func(ctx context.Context) error { return e.days.Rescore(ctx, now) })
-	if err != nil {
-		return err
-	}
-	e.metrics.rescores.Inc()
-	e.log.Info("rules are new or changed, scoring every stored day",
-		"programme", e.rules.Programme(), "was", stored, "now", now)
-	return nil
+func (e *Engine) today() steps.Day { return e.cfg.Calendar.Day(e.cfg.Clock().Unix()) }
+
+func (e *Engine) untilTomorrow() time.Duration {
+	_, end := e.cfg.Calendar.Bounds(e.today())
+	return time.Unix(end, 0).Sub(e.cfg.Clock())
 }
 
 // drain scores batches until one is not full. It does not wait for an empty one: under a steady
@@ -198,41 +236,39 @@ func (e *Engine) step(ctx context.Context) (full bool, err error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
-	due := e.tickets.drawn() // before Dirty, which sees all that was dirty when they were drawn
-	days, err := e.days.Dirty(e.batch)
+	days, err := e.days.Dirty(e.cfg.Batch)
 	if err != nil {
 		return false, err
 	}
+	full = len(days) >= e.cfg.Batch
 	e.metrics.dirty.Set(float64(len(days)))
 	if len(days) > 0 {
-		e.score(days)
-		if err := e.days.PutAwards(ctx, e.awards); err != nil {
+		if err := e.score(ctx, days, false); err != nil {
 			return false, err
 		}
 		e.metrics.scored.Add(float64(len(days)))
 	}
-	if len(days) >= e.batch {
-		return true, nil
+	if !full {
+		e.metrics.dirty.Set(0)
 	}
-	e.metrics.dirty.Set(0)
-	e.tickets.serve(due)
-	return false, nil
+	return full, nil
 }
 
-// score fills e.awards with what the days earn.
-func (e *Engine) score(days []steps.DirtyDay) {
-	e.awards = e.awards[:0]
-	for _, d := range days {
-		award := steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps, Mark: d.Mark}
-		if set, ok := e.rules.On(d.Day); ok {
-			age := UnknownAge
-			if born, known := e.people.Born(d.Participant); known {
-				age = Age(born, d.Day)
-			}
-			award.Points, award.RuleSet = set.Score(d.Steps, age).Points, set.ID()
-		}
-		e.awards = append(e.awards, award)
+// score scores dirty days, or everything from them on, and stores the awards.
+func (e *Engine) score(ctx context.Context, days []steps.DirtyDay, onwards bool) error {
+	e.batch.scorer = e.scorer()
+	awards, err := e.batch.score(days, onwards)
+	if err != nil {
+		return err
 	}
+	if e.sweep != nil {
+		e.sweep.passBy(e.batch.histories)
+	}
+	return e.days.PutAwards(ctx, awards)
+}
+
+func (e *Engine) scorer() scorer {
+	return scorer{book: e.Rules(), source: e.days, calendar: e.cfg.Calendar, today: e.today()}
 }
 
 // retry calls attempt until it succeeds, fails for good, or ctx ends.

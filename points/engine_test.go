@@ -28,7 +28,7 @@ type rig struct {
 	done   chan error
 }
 
-func newRig(t *testing.T, m *memory, people bornMap, cfg EngineConfig) *rig {
+func newRig(t *testing.T, m *memory, people People, cfg EngineConfig) *rig {
 	t.Helper()
 	r := &rig{m: m, reg: prometheus.NewRegistry(), done: make(chan error, 1)}
 	var err error
@@ -90,6 +90,9 @@ func dayOf(p string, day steps.Day) steps.ParticipantDay {
 	return steps.ParticipantDay{Participant: steps.ParticipantID(p), Day: day}
 }
 
+// bubbleDay is the day on which a bubble's clock begins.
+var bubbleDay = steps.DateDay(2000, time.January, 1)
+
 var someDay = steps.DateDay(2026, time.November, 23)
 
 // TestEngineRandomChanges changes days from several goroutines while the engine scores, settles
@@ -139,11 +142,11 @@ func randomChanges(t *testing.T, seed uint64) {
 		if err := r.Settle(context.Background()); err != nil {
 			t.Error(err)
 		}
-		m.check(cfg.Rules, people)
+		m.check(cfg.Rules, people, bubbleDay)
 		r.stop(t)
 	}
-	if m.rescores != 4 {
-		t.Errorf("%d rescores, want 4: the last rules are those before", m.rescores)
+	if m.sweeps != 4 {
+		t.Errorf("%d sweeps, want 4: the last rules are those before", m.sweeps)
 	}
 }
 
@@ -170,12 +173,12 @@ func TestEngineScoresWhatWasDirtyBefore(t *testing.T) {
 			m.set(dayOf("p", someDay+steps.Day(i)), uint64(i*1000))
 		}
 		<-m.changed // as after a restart: the days are dirty and nothing says so
-		m.fingerprint = cfg.Rules.Fingerprint()
-		r := newRig(t, m, nil, cfg).start()
+		m.scoring = steps.Scoring{Rules: cfg.Rules.Fingerprint(), Through: bubbleDay}
+		r := newRig(t, m, bornMap{}, cfg).start()
 		synctest.Wait()
-		m.check(cfg.Rules, nil)
-		if m.puts != 4 || m.rescores != 0 {
-			t.Errorf("%d batches and %d rescores, want 4 and 0", m.puts, m.rescores)
+		m.check(cfg.Rules, bornMap{}, bubbleDay)
+		if m.puts != 4 || m.sweeps != 0 {
+			t.Errorf("%d batches and %d sweeps, want 4 and 0", m.puts, m.sweeps)
 		}
 		for name, want := range map[string]float64{
 			"ayumi_points_scored_days_total": 10, "ayumi_points_dirty_days": 0, "ayumi_points_pass_seconds": 1,
@@ -199,7 +202,7 @@ func nextPass() {
 func TestEnginePausesBetweenPasses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
 		for i := range uint64(1000) {
 			m.set(dayOf("p", someDay), i)
 			time.Sleep(time.Millisecond)
@@ -218,7 +221,7 @@ func TestEnginePausesBetweenPasses(t *testing.T) {
 func TestEngineWakesOnChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
 		synctest.Wait()
 		for i, want := range []steps.Points{2, 5, 1} { // a correction can lower an award
 			m.set(dayOf("p", someDay), []uint64{4000, 12000, 2500}[i])
@@ -236,7 +239,7 @@ func TestEngineNoRuleSetInForce(t *testing.T) {
 		m := newMemory(t)
 		key := dayOf("p", steps.DateDay(1999, time.December, 31))
 		m.set(key, 12000)
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
 		synctest.Wait()
 		want := steps.Award{ParticipantDay: key, Steps: 12000}
 		if got := m.award(key); got != want {
@@ -253,9 +256,9 @@ func TestEngineChangeWhileScoring(t *testing.T) {
 		m.set(dayOf("p", someDay), 2000)
 		m.beforePut = sync.OnceFunc(func() { m.set(dayOf("p", someDay), 8000) })
 		book := mustRules(t, "yokohama")
-		r := newRig(t, m, nil, EngineConfig{Rules: book}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: book}).start()
 		nextPass()
-		m.check(book, nil)
+		m.check(book, bornMap{}, bubbleDay)
 		if got := m.award(dayOf("p", someDay)).Points; got != 4 {
 			t.Errorf("the day earned %d, want the 4 of its last total", got)
 		}
@@ -265,7 +268,7 @@ func TestEngineChangeWhileScoring(t *testing.T) {
 
 // TestEngineRetries lets each method fail for a while and measures the waits.
 func TestEngineRetries(t *testing.T) {
-	for _, method := range []string{"RulesFingerprint", "Rescore", "Dirty", "PutAwards"} {
+	for _, method := range []string{"Scoring", "SetScoring", "Dirty", "PutAwards"} {
 		for _, kind := range []steps.Kind{steps.Unavailable, steps.Overload} {
 			t.Run(method+" "+kind.String(), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -281,7 +284,7 @@ func TestEngineRetries(t *testing.T) {
 					}
 					begin := time.Now()
 					book := mustRules(t, "yokohama")
-					r := newRig(t, m, nil, EngineConfig{Rules: book}).start()
+					r := newRig(t, m, bornMap{}, EngineConfig{Rules: book}).start()
 					if err := r.Settle(context.Background()); err != nil {
 						t.Fatal(err)
 					}
@@ -289,7 +292,7 @@ func TestEngineRetries(t *testing.T) {
 					if waited, want := time.Since(begin), 12700*time.Millisecond+2*lastRetry; waited != want {
 						t.Errorf("waited %v, want %v", waited, want)
 					}
-					m.check(book, nil)
+					m.check(book, bornMap{}, bubbleDay)
 					if got := r.metric(t, "ayumi_points_store_retries_total"); got != 9 {
 						t.Errorf("%v retries are counted, want 9", got)
 					}
@@ -303,26 +306,26 @@ func TestEngineRetries(t *testing.T) {
 	}
 }
 
-// TestEngineRescoreRepeated has days that are clean, so that only a Rescore that was repeated until
-// it succeeded brings them back.
+// TestEngineRescoreRepeated has days that are clean, so that only a sweep brings them back, and a store
+// that at first does not take that it was done.
 func TestEngineRescoreRepeated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
 		m.set(dayOf("p", someDay), 8000)
-		newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).runOnce(t)
+		newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")}).runOnce(t)
 		attempts := 0
 		m.fail = func(called string) error {
-			if called != "Rescore" {
+			if called != "SetScoring" {
 				return nil
 			}
 			if attempts++; attempts <= 2 {
-				return steps.Errorf("mark days", steps.Unavailable, "no room")
+				return steps.Errorf("store scoring", steps.Unavailable, "no room")
 			}
 			return nil
 		}
 		book := mustRules(t, "yamagata")
-		newRig(t, m, nil, EngineConfig{Rules: book}).runOnce(t)
-		m.check(book, nil)
+		newRig(t, m, bornMap{}, EngineConfig{Rules: book}).runOnce(t)
+		m.check(book, bornMap{}, bubbleDay)
 	})
 }
 
@@ -330,7 +333,7 @@ func TestEngineStopsWhileWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
 		m.fail = func(string) error { return steps.Errorf("write", steps.Unavailable, "no room") }
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
 		time.Sleep(time.Minute) // the bubble's clock
 		synctest.Wait()
 		begin := time.Now()
@@ -348,7 +351,8 @@ func TestEngineStopsInBacklog(t *testing.T) {
 		for i := range 10 {
 			m.set(dayOf("p", someDay+steps.Day(i)), 5000)
 		}
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama"), Batch: 1})
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama"), Batch: 1})
+		m.scoring = steps.Scoring{Rules: r.Rules().Fingerprint(), Through: bubbleDay}
 		m.beforePut = func() {
 			if m.puts == 4 {
 				r.cancel()
@@ -365,7 +369,7 @@ func TestEngineStopsInBacklog(t *testing.T) {
 }
 
 func TestEngineReturnsOtherErrors(t *testing.T) {
-	for _, method := range []string{"RulesFingerprint", "Rescore", "Dirty", "PutAwards"} {
+	for _, method := range []string{"Scoring", "SetScoring", "Dirty", "PutAwards"} {
 		t.Run(method, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				m := newMemory(t)
@@ -377,7 +381,7 @@ func TestEngineReturnsOtherErrors(t *testing.T) {
 					}
 					return nil
 				}
-				r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
+				r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")}).start()
 				err := r.Settle(context.Background())
 				if steps.KindOf(err) != steps.Unavailable {
 					t.Errorf("settle: error is %v, want unavailable", err)
@@ -394,14 +398,14 @@ func TestEngineReturnsOtherErrors(t *testing.T) {
 func TestNewEngineRefuses(t *testing.T) {
 	m, log, reg := newMemory(t), slog.New(slog.DiscardHandler), prometheus.NewRegistry()
 	book := mustRules(t, "yokohama")
-	for _, cfg := range []EngineConfig{{}, {Rules: book, Batch: -1}, {Rules: book, Every: -1}} {
+	for _, cfg := range []EngineConfig{{}, {Rules: book, Batch: -1}, {Rules: book, Every: -1}, {Rules: book, Checkpoints: -1}} {
 		if _, err := NewEngine(cfg, m, bornMap{}, log, reg); steps.KindOf(err) != steps.Invalid || err == nil {
 			t.Errorf("%+v: error is %v, want invalid", cfg, err)
 		}
 	}
 	e, err := NewEngine(EngineConfig{Rules: book}, m, bornMap{}, log, reg)
-	if err != nil || e.batch != DefaultBatch {
-		t.Fatalf("error %v, batch %d", err, e.batch)
+	if err != nil || e.cfg.Batch != DefaultBatch {
+		t.Fatalf("error %v, batch %d", err, e.cfg.Batch)
 	}
 	if _, err := NewEngine(EngineConfig{Rules: book}, m, bornMap{}, log, reg); err == nil {
 		t.Error("metrics were registered twice")

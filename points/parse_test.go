@@ -98,16 +98,11 @@ func TestSingleBandIsTheDefault(t *testing.T) {
 			t.Errorf("%q: %v", band, err)
 			continue
 		}
-		if got := book.sets[0].Score(1, UnknownAge).Points; got != 1 {
-			t.Errorf("%q: an unknown age earns %d, want 1", band, got)
+		st := book.Begin()
+		got, err := book.Step(&st, &Facts{Day: mustDay(t, "2026-04-01"), Steps: 1}, &Person{})
+		if err != nil || got.Points != 1 {
+			t.Errorf("%q: an unknown age earns %d (%v), want 1", band, got.Points, err)
 		}
-	}
-}
-
-// TestZeroRuleSet scores under a rule set that no parser made.
-func TestZeroRuleSet(t *testing.T) {
-	if got, want := (&RuleSet{}).Score(5000, 40), (Score{Band: -1, Tier: -1, Counted: 5000}); got != want {
-		t.Errorf("score is %+v, want %+v", got, want)
 	}
 }
 

@@ -20,6 +20,7 @@ type RuleBook struct {
 	counted     [spanCount]bool // spans within which a rule set caps
 	used        [spanCount]bool // spans that anything refers to
 	groups      []group         // rules that influence each other
+	needs       needs
 	fingerprint string
 }
 
@@ -164,6 +165,7 @@ func (b *RuleBook) seal() {
 		write(s)
 	}
 	b.groups = grouped(b.sets)
+	b.needs = needsOf(b)
 	b.fingerprint = hex.EncodeToString(h.Sum(nil))
 }
 

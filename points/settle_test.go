@@ -18,7 +18,7 @@ func TestSettleDuringABatch(t *testing.T) {
 		m := newMemory(t)
 		key := dayOf("p", someDay)
 		m.set(key, 2000)
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")})
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")})
 		result := make(chan steps.Award, 1)
 		m.beforePut = sync.OnceFunc(func() {
 			m.set(key, 8000)
@@ -51,7 +51,7 @@ func TestSettleUnderSteadyChange(t *testing.T) {
 			time.Sleep(time.Millisecond) // the bubble's clock: a commit takes a while
 			m.set(dayOf("other", next), 2000)
 		}
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama"), Batch: 5}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama"), Batch: 5}).start()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		for range 10 {
@@ -69,7 +69,7 @@ func TestSettleUnderSteadyChange(t *testing.T) {
 func TestSettleMany(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama"), Batch: 10}).start()
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama"), Batch: 10}).start()
 		var callers sync.WaitGroup
 		for i := range 200 {
 			callers.Go(func() {
@@ -91,7 +91,7 @@ func TestSettleMany(t *testing.T) {
 func TestSettleErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemory(t)
-		r := newRig(t, m, nil, EngineConfig{Rules: mustRules(t, "yokohama")})
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: mustRules(t, "yokohama")})
 
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()

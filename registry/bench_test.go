@@ -104,7 +104,7 @@ func TestHotPathDoesNotAllocate(t *testing.T) {
 		"active":       func() { r.Active("d") },
 		"binding":      func() { r.Binding("d", today) },
 		"device":       func() { r.Device("d") },
-		"born":         func() { r.Born("p") },
+		"born":         func() { r.Scored("p") },
 	} {
 		if n := testing.AllocsPerRun(100, f); n != 0 {
 			t.Errorf("%s allocates %g times", name, n)

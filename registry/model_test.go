@@ -299,8 +299,8 @@ func (x *machine) checkParticipants(t *rapid.T, of map[steps.ParticipantID]int) 
 		t.Fatalf("%d participants, want %d", len(got), len(x.m.born))
 	}
 	for id, born := range x.m.born {
-		if got, ok := x.r.Born(id); ok != (born != nil) || ok && got != *born {
-			t.Fatalf("%s born %s %t, want %v", id, got, ok, born)
+		if got, _ := x.r.Scored(id); got.BornKnown != (born != nil) || got.BornKnown && got.Born != *born {
+			t.Fatalf("%s: %+v, want born %v", id, got, born)
 		}
 		days := 0
 		for _, b := range x.r.BindingsOf(id) {

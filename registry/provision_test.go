@@ -61,8 +61,8 @@ func TestProvision(t *testing.T) {
 	if _, ok := r.Binding("d1", today-1); ok {
 		t.Error("d1 counts before today")
 	}
-	if born, _ := r.Born("p1"); born != steps.DateDay(1951, 4, 2) {
-		t.Errorf("p1 born %s", born)
+	if p, _ := r.Scored("p1"); p.Born != steps.DateDay(1951, 4, 2) {
+		t.Errorf("p1 is %+v", p)
 	}
 	if len(r.BindingsOf("p1")) != 2 {
 		t.Errorf("p1 has %v", r.BindingsOf("p1"))

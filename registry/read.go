@@ -91,21 +91,15 @@ func (r *Registry) Participant(id steps.ParticipantID) (Participant, bool) {
 }
 
 func (p *participant) public(id steps.ParticipantID) Participant {
-	out := Participant{ID: id, Since: p.since}
+	out := Participant{ID: id, Since: p.since, Sources: slices.Clone(p.sources), Chosen: p.chosen}
 	if p.born != unknownBorn {
 		born := p.born
 		out.Born = &born
 	}
-	return out
-}
-
-// Born returns a participant's date of birth, if it is known.
-func (r *Registry) Born(id steps.ParticipantID) (steps.Day, bool) {
-	p := r.participants.get(id)
-	if p == nil || p.born == unknownBorn {
-		return 0, false
+	if p.traits != nil {
+		out.Traits = *p.traits
 	}
-	return p.born, true
+	return out
 }
 
 // Bindings returns every binding of a device in the order they were made.

@@ -47,9 +47,12 @@ type bindingRecord struct {
 }
 
 type participantRecord struct {
-	Version int        `json:"v"`
-	Born    *steps.Day `json:"born,omitempty"`
-	Since   steps.Day  `json:"since"`
+	Version int              `json:"v"`
+	Born    *steps.Day       `json:"born,omitempty"`
+	Since   steps.Day        `json:"since"`
+	Traits  *traitsRecord    `json:"traits,omitempty"`
+	Sources []steps.DeviceID `json:"sources,omitempty"`
+	Chosen  steps.DeviceID   `json:"chosen,omitempty"`
 }
 
 func encodeDevice(d *device) ([]byte, error) {
@@ -120,7 +123,9 @@ func checkDisjoint(bs []binding) error {
 }
 
 func encodeParticipant(p *participant) ([]byte, error) {
-	rec := participantRecord{Version: recordVersion, Since: p.since}
+	rec := participantRecord{
+		Version: recordVersion, Since: p.since, Traits: recordTraits(p.traits), Sources: p.sources, Chosen: p.chosen,
+	}
 	if p.born != unknownBorn {
 		rec.Born = &p.born
 	}
@@ -132,11 +137,13 @@ func decodeParticipant(value []byte) (*participant, error) {
 	if err := decodeRecord(value, &rec, &rec.Version); err != nil {
 		return nil, err
 	}
-	p := &participant{born: unknownBorn, since: rec.Since}
+	p := &participant{born: unknownBorn, since: rec.Since, sources: rec.Sources, chosen: rec.Chosen}
 	if rec.Born != nil {
 		p.born = *rec.Born
 	}
-	return p, nil
+	var err error
+	p.traits, err = rec.Traits.traits()
+	return p, err
 }
 
 // decodeRecord reads one record strictly. A newer record is told apart from a broken one.

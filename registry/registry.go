@@ -84,6 +84,10 @@ type Participant struct {
 	ID    steps.ParticipantID
 	Born  *steps.Day // nil when unknown
 	Since steps.Day  // day of registration
+	Traits
+
+	Sources []steps.DeviceID // the participant's order of devices; empty: by ID
+	Chosen  steps.DeviceID   // the one device that counts where one may; "": the first that counted
 }
 
 // unknownBorn stands for a birth date that is not known. Day 0 is a birthday like any other.
@@ -110,6 +114,9 @@ type participant struct {
 	born    steps.Day
 	since   steps.Day
 	devices []steps.DeviceID // every device that was ever bound to the participant
+	traits  *Traits          // nil for none, as of most
+	sources []steps.DeviceID // the participant's order of them
+	chosen  steps.DeviceID
 }
 
 // Registry is safe for concurrent use.

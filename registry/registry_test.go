@@ -258,10 +258,10 @@ func TestParticipants(t *testing.T) {
 	wantKind(t, r.AddParticipant(ctx, Participant{ID: "c", Born: &future}), steps.Invalid)
 	wantKind(t, r.UpdateParticipant(ctx, "b", &ancient), steps.Invalid)
 	wantKind(t, r.UpdateParticipant(ctx, "nix", nil), steps.NotFound)
-	if born, ok := r.Born("a"); !ok || born != 0 {
-		t.Errorf("born %s %t", born, ok)
+	if p, _ := r.Scored("a"); !p.BornKnown || p.Born != 0 {
+		t.Errorf("a is %+v", p)
 	}
-	if _, ok := r.Born("b"); ok {
+	if p, ok := r.Scored("b"); !ok || p.BornKnown {
 		t.Error("b has a birthday")
 	}
 	old := steps.DateDay(1951, 4, 2)

@@ -165,9 +165,9 @@ type DayTotal struct {
 // Points is an amount of points.
 type Points int64
 
-// DirtyDay is a day whose steps changed since it was scored.
+// DirtyDay is a day of which something changed since it was scored: steps, activities, what was sent.
 type DirtyDay struct {
-	DayTotal
+	ParticipantDay
 	Mark uint64 // rises with every change of the day
 }
 
@@ -177,7 +177,16 @@ type Award struct {
 	Steps   uint64 // the total it was computed from
 	Points  Points
 	RuleSet string // programme@effective date of the rule set, "" when none was in force
-	Mark    uint64 // the DirtyDay's mark; not stored
+	// Neither of these is stored. Mark is the DirtyDay's, 0 for a day that is scored because others
+	// changed. Unreported says that nobody reported steps: such a day is kept only if it earned.
+	Mark       uint64
+	Unreported bool
+}
+
+// Scoring says how far the stored awards are up to date, but for dirty days.
+type Scoring struct {
+	Rules   string // fingerprint of the rule book under which all days were scored
+	Through Day    // the last calendar day whose end has been taken into account
 }
 
 // Binding says whose steps a device counts on which days.
@@ -206,4 +215,14 @@ type DeviceContact struct {
 	Contact
 	ReceivedAt int64  // our clock, UTC seconds
 	Uploads    uint64 // uploads received since the device was registered, repeats included
+}
+
+// UploadShare is what is left of one upload in a day: the cells in which no newer revision won.
+type UploadShare struct {
+	Device   DeviceID
+	Revision Revision
+	Origin   Origin
+	Interval uint32 // of the cells, in seconds
+	Cells    int
+	Steps    uint64
 }

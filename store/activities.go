@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -47,6 +48,7 @@ func (s *Store) changeActivity(ctx context.Context, pd steps.ParticipantDay, kin
 	decide func(old *steps.Activity) (*steps.Activity, error),
 ) error {
 	key, changed := activityKey(pd, kind), false
+	var mark []byte
 	write := func(txn *badger.Txn) error {
 		old, err := s.activity(txn, key)
 		if err != nil {
@@ -60,11 +62,14 @@ func (s *Store) changeActivity(ctx context.Context, pd steps.ParticipantDay, kin
 		if err := s.setSealed(txn, key, appendActivity(nil, next)); err != nil {
 			return steps.E("store activity", steps.Internal, err)
 		}
-		return txn.Set(dayKey(prefixDirty, pd), nil)
+		if mark, err = markOf(txn, pd); err != nil {
+			return err
+		}
+		return txn.Set(dayKey(prefixDirty, pd), mark)
 	}
 	return s.change(ctx, activityBytes, write, func() {
 		if changed {
-			s.markDirtyOnDisk(pd)
+			s.markDirtyOnDisk(pd, mark)
 			s.wake()
 		}
 	})
@@ -91,6 +96,20 @@ func (s *Store) Activities(p steps.ParticipantID, r steps.DayRange) (out []steps
 		return err
 	})
 	return out, err
+}
+
+// EachActivity calls fn for every activity, by participant, then day and kind, those that were cancelled
+// included.
+func (s *Store) EachActivity(ctx context.Context, fn func(*steps.Activity) error) error {
+	return s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixActivity}, nil, true, func(key, value []byte) error {
+			a, err := s.openActivity(key, value)
+			if err != nil {
+				return err
+			}
+			return cmp.Or(ctx.Err(), fn(a))
+		})
+	})
 }
 
 // hasActivity reports whether an activity was ever recorded for a day.

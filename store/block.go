@@ -13,15 +13,19 @@ const blockVersion = 2
 // errBlock is wrapped by every decoding error of a day block.
 var errBlock = errors.New("day block is damaged")
 
-// appendBlock encodes a participant-day (see doc.go for the format). Equal days encode equally.
-func appendBlock(dst []byte, h *hotDay) []byte {
-	dst = append(dst, blockVersion)
-	dst = binary.AppendUvarint(dst, total(h.parts))
+// appendBlock encodes a participant-day with its total (see doc.go for the format). Equal days encode equally.
+func appendBlock(dst []byte, total uint64, h *hotDay) []byte {
+	dst = appendBlockTotal(dst, total)
 	for i := range h.parts {
 		dst = appendString(dst, string(h.parts[i].device))
 		dst = appendCells(dst, h.parts[i].cells)
 	}
 	return dst
+}
+
+// appendBlockTotal encodes what a block begins with.
+func appendBlockTotal(dst []byte, total uint64) []byte {
+	return binary.AppendUvarint(append(dst, blockVersion), total)
 }
 
 // appendCells encodes a device's cells.

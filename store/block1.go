@@ -74,3 +74,73 @@ func splitBlockKey1(key []byte) (pd steps.ParticipantDay, device steps.DeviceID,
 	pd.Day = takeDay(key[end+1:])
 	return pd, steps.DeviceID(key[end+5:]), true
 }
+
+// minutes1 adds the device's day to dst, minute by minute, as the larger of the two, and returns
+// dst grown as needed. Records coarser than a minute fill only the minutes that no finer record of
+// the same device covers: what they count beyond the finer ones is spread evenly over the gap, in
+// integers that sum exactly.
+func (d *deviceDay) minutes1(dst []uint32) []uint32 {
+	var day [maxDayMinutes]uint32
+	var known [maxDayMinutes]bool
+	end := 0
+	for i := range d.lanes {
+		l := &d.lanes[i]
+		span := int(l.interval / 60)
+		for cell, count := range l.counts {
+			if l.sources[cell] == 0 {
+				continue
+			}
+			from := min((l.base+cell)*span, maxDayMinutes)
+			to := min(from+span, maxDayMinutes)
+			fill1(day[from:to], known[from:to], count)
+			end = max(end, to)
+		}
+	}
+	if grow := end - len(dst); grow > 0 {
+		dst = append(dst, make([]uint32, grow)...)
+	}
+	for i := range end {
+		dst[i] = max(dst[i], day[i])
+	}
+	return dst
+}
+
+// fill1 spreads what count holds beyond the known minutes over the unknown ones.
+func fill1(day []uint32, known []bool, count uint32) {
+	var sum, gaps uint64
+	for i, k := range known {
+		if k {
+			sum += uint64(day[i])
+		} else {
+			gaps++
+		}
+	}
+	if gaps == 0 {
+		return
+	}
+	rest := max(uint64(count), sum) - sum
+	share, extra := rest/gaps, rest%gaps
+	for i, k := range known {
+		if k {
+			continue
+		}
+		day[i], known[i] = uint32(share), true
+		if extra > 0 {
+			day[i]++
+			extra--
+		}
+	}
+}
+
+// total1 returns the total that version 1 gave a day: the sum of the minutes, each the largest that one of
+// the devices counted.
+func total1(parts []part) uint64 {
+	if len(parts) == 1 && len(parts[0].cells.lanes) == 1 {
+		return sum(parts[0].cells.lanes[0].counts)
+	}
+	var minutes []uint32
+	for i := range parts {
+		minutes = parts[i].cells.minutes1(minutes)
+	}
+	return sum(minutes)
+}

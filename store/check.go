@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -24,6 +25,10 @@ type Report struct {
 	Exchanges  int                     `json:"exchanges"`
 	Late       int                     `json:"late_days"`
 	Points     map[string]steps.Points `json:"points"` // by account
+
+	// Retotalling says that the gateway has yet to total all days anew under another merge policy.
+	Retotalling bool                  `json:"retotalling"`
+	reordering  []steps.ParticipantID // whose days it has yet to total in another order
 
 	Problems     []string `json:"problems"` // the first of them
 	ProblemCount int      `json:"problem_count"`
@@ -50,6 +55,9 @@ func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, er
 		r.problem("badger: %v", err)
 	}
 	err := s.db.View(func(txn *badger.Txn) error {
+		if err := s.checkTotals(txn, r); err != nil {
+			return err
+		}
 		if err := s.checkBlocks(ctx, txn, r, progress); err != nil {
 			return err
 		}
@@ -88,7 +96,10 @@ func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, pro
 			r.problem("%v", err)
 			return nil
 		}
-		r.Steps += day.steps()
+		r.Steps += s.head.steps(day)
+		if n, _, err := s.totalOf(txn, pd); err != nil || n != s.head.steps(day) && !r.awaitsTotal(pd.Participant) {
+			r.problem("day %s has the total %d; its minutes sum to %d: %v", nameOf(pd), n, s.head.steps(day), err)
+		}
 		if !s.waits(pd) {
 			if _, err := txn.Get(dayKey(prefixAward, pd)); err != nil {
 				r.problem("day %s %s has no award and does not wait for one: %v", pd.Participant, pd.Day, err)
@@ -96,6 +107,29 @@ func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, pro
 		}
 		return ctx.Err()
 	})
+}
+
+// checkTotals finds out which days still wait for their totals.
+func (s *Store) checkTotals(txn *badger.Txn, r *Report) error {
+	job, err := s.get(txn, metaKey(metaRetotal))
+	if err != nil {
+		return err
+	}
+	sources, err := s.get(txn, metaKey(metaSources))
+	r.Retotalling = job != nil || sources == nil
+	if err != nil {
+		return err
+	}
+	return scan(txn, []byte{prefixOrder}, nil, false, func(key, _ []byte) error {
+		r.reordering = append(r.reordering, steps.ParticipantID(key[1:]))
+		return nil
+	})
+}
+
+// awaitsTotal reports whether a participant's days may still have the total, and so the award, of another
+// policy or order. They are dirty once they are totalled.
+func (r *Report) awaitsTotal(p steps.ParticipantID) bool {
+	return r.Retotalling || slices.Contains(r.reordering, p)
 }
 
 // waits reports whether a day waits to be scored.
@@ -108,13 +142,13 @@ func (s *Store) waits(pd steps.ParticipantDay) bool {
 
 // checkMarks looks for days that wait to be scored and are gone.
 func (s *Store) checkMarks(ctx context.Context, txn *badger.Txn, r *Report) error {
-	return scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
+	return scan(txn, []byte{prefixDirty}, nil, true, func(key, mark []byte) error {
 		pd, ok := splitDayKey(key)
 		if !ok {
 			r.problem("dirty mark with the unreadable key %x", key)
 			return nil
 		}
-		if _, found, err := s.Total(pd); err != nil || !found && !hasActivity(txn, pd) {
+		if _, found, err := s.Total(pd); err != nil || !found && !isUnreported(mark) {
 			r.problem("day %s %s waits to be scored, but there is none: %v", pd.Participant, pd.Day, err)
 		}
 		return ctx.Err()
@@ -141,7 +175,14 @@ func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) err
 			r.problem("%v", err)
 			return nil
 		}
-		if !found && !hasActivity(txn, pd) || (a.steps != now && !s.waits(pd)) {
+		if !found && a.steps == 0 {
+			found, err = s.withoutSteps(txn, pd)
+		}
+		if err != nil {
+			r.problem("%v", err)
+			return nil
+		}
+		if !found || a.steps != now && !s.waits(pd) && !r.awaitsTotal(pd.Participant) {
 			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.steps, now)
 		}
 		return ctx.Err()
@@ -175,7 +216,7 @@ func (s *Store) checkHead(r *Report) {
 			if day.block == nil {
 				continue
 			}
-			if err := s.checkBlock(day.block); err != nil {
+			if err := s.checkBlock(pd.Participant, day.block); err != nil {
 				r.problem("day %s %s in memory: %v", pd.Participant, pd.Day, err)
 			}
 		}

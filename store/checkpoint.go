@@ -3,6 +3,8 @@ package store
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -16,6 +18,7 @@ import (
 type checkpoint struct {
 	upTo     uint64 // the newest group when the checkpoint began
 	days     []*headDay
+	sent     []steps.ParticipantID
 	contacts []steps.DeviceID
 	done     bool // the transaction under way is the last
 }
@@ -33,11 +36,12 @@ func (s *Store) beginCheckpoint() {
 	}
 	s.mu.Lock()
 	c := &checkpoint{upTo: s.merged, days: s.head.takeUnflushed(), contacts: s.unflushedContacts}
+	c.sent = slices.Collect(maps.Keys(s.sent))
 	s.unflushedContacts = nil
 	s.mu.Unlock()
 	s.checkpointed = s.cfg.Clock().Unix()
 	s.journalBytes.Store(0)
-	if len(c.days)+len(c.contacts) > 0 || s.retired < c.upTo {
+	if len(c.days)+len(c.sent)+len(c.contacts) > 0 || s.retired < c.upTo {
 		s.checkpoint = c
 	}
 }
@@ -51,6 +55,8 @@ func (s *Store) writePiece(txn *badger.Txn) (err error) {
 		return nil
 	case len(c.days) > 0:
 		c.days, err = s.writeDays(txn, c.days)
+	case len(c.sent) > 0:
+		c.sent, err = s.writeSendings(txn, c.sent)
 	case len(c.contacts) > 0:
 		c.contacts, err = s.writeContacts(txn, c.contacts)
 	default:
@@ -66,6 +72,7 @@ func (s *Store) writePiece(txn *badger.Txn) (err error) {
 // endPiece runs when a commit is durable, with the piece in its transaction, and no other is under way.
 func (s *Store) endPiece() error {
 	s.evict()
+	s.forgetSendings()
 	if s.checkpoint == nil || !s.checkpoint.done {
 		return nil
 	}
@@ -117,28 +124,28 @@ func (s *Store) writeDay(p *piece, day *headDay) error {
 	if day.block != nil {
 		p.room = append(p.room, day.block...)
 	} else {
-		p.room = appendBlock(p.room, day.hot)
+		p.room = appendBlock(p.room, s.head.steps(day), day.hot)
 	}
 	p.room = s.auth.sealFrom(key, p.room, start)
 	if err := p.txn.Set(key, p.room[start:len(p.room):len(p.room)]); err != nil {
 		return err
 	}
-	if s.persistMark(pd) {
+	if s.persistMark(pd, true) {
 		return p.txn.Set(p.key(prefixDirty, pd), nil)
 	}
 	return nil
 }
 
-// persistMark reports whether the dirty table has yet to say that a day waits to be scored, which it
-// will from here on.
-func (s *Store) persistMark(pd steps.ParticipantDay) bool {
+// persistMark reports whether the dirty table has yet to say that a day waits to be scored, or that it
+// was reported, which it will from here on.
+func (s *Store) persistMark(pd steps.ParticipantDay, reported bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, ok := s.dirty[pd]
-	if !ok || d.persisted {
+	if !ok || d.persisted && !(reported && d.unreported) {
 		return false
 	}
-	d.persisted = true
+	d.persisted, d.unreported = true, !reported
 	s.dirty[pd] = d
 	return true
 }

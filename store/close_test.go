@@ -71,22 +71,19 @@ func TestCloseWaitsForScores(t *testing.T) {
 		refused(t, "before it is scored", err, steps.Unavailable, "1 participant-days")
 	}
 	for revision := range uint64(2) { // changes again between being read and being scored
-		days, err := r.Dirty(10)
-		if err != nil {
-			t.Fatal(err)
-		}
+		days := r.reportedDays()
 		r.upload("p", day0, 2+revision, 4000)
 		awards := make([]steps.Award, len(days))
 		for i, d := range days {
-			awards[i] = steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps, Points: perThousand(d.Steps), RuleSet: "x@1", Mark: d.Mark}
+			awards[i] = d.award(perThousand(d.Steps), "x@1")
 		}
 		if err := r.PutAwards(context.Background(), awards); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r.upload("q", day0, 1, 400) // for the first time, after the closing was asked for
-	if days, err := r.Dirty(10); err != nil || len(days) != 2 {
-		t.Fatalf("dirty days %v, %v", days, err)
+	if days := r.reportedDays(); len(days) != 2 {
+		t.Fatalf("dirty days %v", days)
 	}
 	if closed := r.closeDay(day0); closed.Points != 4 {
 		t.Errorf("closed %+v", closed)

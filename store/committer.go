@@ -17,12 +17,7 @@ import (
 //
 // While a group's fsync is under way, Run merges the group before it and reports to its submitters.
 func (s *Store) Run(ctx context.Context) error {
-	go s.writeRecords()
-	defer func() {
-		close(s.records)
-		for range s.written { // until the goroutine has ended
-		}
-	}()
+	defer s.help(ctx)()
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	stop := ctx.Done()
@@ -72,6 +67,24 @@ func (s *Store) Run(ctx context.Context) error {
 			s.shut()
 		default:
 		}
+	}
+}
+
+// help starts the goroutines beside Run, and returns what ends them.
+func (s *Store) help(ctx context.Context) (end func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	go s.writeRecords()
+	retotalled := make(chan struct{})
+	go func() {
+		defer close(retotalled)
+		s.resumeRetotals(ctx)
+	}()
+	return func() {
+		cancel()
+		close(s.records)
+		for range s.written { // until the goroutine has ended
+		}
+		<-retotalled
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"github.com/dgraph-io/badger/v4"
 	"github.com/dgraph-io/badger/v4/options"
 
+	"ayumi/merge"
 	"ayumi/steps"
 )
 
@@ -39,16 +40,27 @@ type Config struct {
 	// while one is filled.
 	MemTableBytes int64
 	MemTables     int
+	// Sources is the policy by which a participant's sources are merged into the minutes of a day. When it is
+	// another than the one that the stored totals are by, Run totals all days anew. Nil takes the store's own,
+	// for whoever only looks at it.
+	Sources *merge.Config
+	// Orders opens what knows the participants' orders of their sources, which may be kept in the store's
+	// table. Open calls it before anything is totalled. Nil: no participant has one.
+	Orders func(Table) (Orders, error)
 	// AcceptLoss opens a store whose journal ends before its watermark, after the loss was
 	// reported and an operator decided.
 	AcceptLoss bool
 
-	Clock func() time.Time
+	// Calendar says on which day something was sent.
+	Calendar steps.Calendar
+	Clock    func() time.Time
 }
 
 // DefaultConfig returns the settings for a machine with a few GiB of memory.
 func DefaultConfig(dir string) Config {
+	sources := merge.DefaultConfig()
 	return Config{
+		Sources:             &sources,
 		Dir:                 dir,
 		QueueLen:            maxEntries,
 		GroupBytes:          4 << 20,
@@ -83,6 +95,9 @@ func (c *Config) check() error {
 		if !bound.ok {
 			return steps.Errorf("open store", steps.Invalid, "%s is missing or out of range", bound.name)
 		}
+	}
+	if c.Sources != nil {
+		return c.Sources.Validate()
 	}
 	return nil
 }

@@ -24,6 +24,9 @@ type contactState struct {
 	battery    uint8
 	unflushed  bool
 	ahead      bool // group is newer than what was counted in before this process started
+
+	sentOn  steps.Day           // the last calendar day on which it was found to send something,
+	sentFor steps.ParticipantID // and for whom
 }
 
 // Contact returns the last that was heard of a device.
@@ -42,15 +45,15 @@ func (c *contactState) contact() steps.Contact {
 	return steps.Contact{Device: c.device, SentAt: c.sentAt, Status: status}
 }
 
-// contact notes that a device was heard of and returns its ID.
-func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) steps.DeviceID {
+// contact notes that a device was heard of.
+func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) *contactState {
 	c := s.contacts[steps.DeviceID(u.device)]
 	if c == nil {
 		c = &contactState{device: steps.DeviceID(u.device), ahead: true}
 		s.contacts[c.device] = c
 	}
 	if !c.ahead && group <= c.group {
-		return c.device // replayed, and counted before the crash
+		return c // replayed, and counted before the crash
 	}
 	c.sentAt, c.receivedAt = u.sentAt, receivedAt
 	if u.battery != 0 || len(u.firmware) > 0 || u.signal != 0 {
@@ -65,7 +68,7 @@ func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) steps.
 		c.unflushed = true
 		s.unflushedContacts = append(s.unflushedContacts, c.device)
 	}
-	return c.device
+	return c
 }
 
 // writeContacts writes the first of devices and returns the others. Readers get in between every few.

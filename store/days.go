@@ -3,6 +3,7 @@ package store
 import (
 	"cmp"
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -10,26 +11,21 @@ import (
 	"ayumi/steps"
 )
 
-// EachDay calls fn for every participant-day in the range, ordered by day, then participant, with
-// its merged total over everything acknowledged and the award that was last computed. A non-empty
-// participant narrows it. It works on a snapshot taken when it is called.
+// EachDay calls fn for every participant-day in the range that has steps or an award, ordered by day,
+// then participant, with its merged total over everything acknowledged and the award that was last
+// computed. A non-empty participant narrows it. It works on a snapshot taken when it is called.
 func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.ParticipantID, fn func(steps.Award) error) error {
 	recent := s.recentTotals(r, p) // before the snapshot: what leaves the head meanwhile is in it
 	return s.db.View(func(txn *badger.Txn) error {
 		if p != "" {
 			return s.eachOwnDay(ctx, txn, r, p, recent, fn)
 		}
-		awards := s.newCursor(txn, prefixAward, r)
-		defer awards.close()
-		totals := s.newCursor(txn, prefixDay, r)
-		defer totals.close()
+		j := dayJoin{totals: s.newCursor(txn, prefixDay, r), awards: s.newCursor(txn, prefixAward, r), recent: recent}
+		defer j.totals.close()
+		defer j.awards.close()
 		for {
-			day, ok, err := nextTotal(totals, &recent)
+			award, ok, err := j.next()
 			if err != nil || !ok {
-				return err
-			}
-			award, err := awards.awardOf(day)
-			if err != nil {
 				return err
 			}
 			if err := cmp.Or(ctx.Err(), fn(award)); err != nil {
@@ -43,35 +39,48 @@ func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.Participa
 func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRange, p steps.ParticipantID,
 	recent []steps.DayTotal, fn func(steps.Award) error,
 ) error {
-	days := make(map[steps.Day]uint64, len(recent))
-	if err := s.storedTotals(txn, r, p, days); err != nil {
+	days := make(map[steps.Day]steps.Award, len(recent))
+	err := s.eachOwn(txn, prefixAward, r, p, func(item *badger.Item, pd steps.ParticipantDay) (err error) {
+		days[pd.Day], err = s.auth.awardItem(item, steps.DayTotal{ParticipantDay: pd})
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	note := func(d steps.DayTotal) {
+		a := days[d.Day]
+		a.ParticipantDay, a.Steps, a.Unreported = d.ParticipantDay, d.Steps, false
+		days[d.Day] = a
+	}
+	for d, a := range days {
+		a.Unreported = true
+		days[d] = a
+	}
+	err = s.eachOwn(txn, prefixDay, r, p, func(item *badger.Item, pd steps.ParticipantDay) error {
+		n, err := s.auth.totalItem(item, pd)
+		note(steps.DayTotal{ParticipantDay: pd, Steps: n})
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	for _, d := range recent {
-		days[d.Day] = d.Steps
+		note(d)
 	}
-	order := make([]steps.Day, 0, len(days))
-	for d := range days {
-		order = append(order, d)
-	}
-	slices.Sort(order)
-	for _, d := range order {
-		pd := steps.ParticipantDay{Participant: p, Day: d}
-		award, err := s.award(txn, steps.DayTotal{ParticipantDay: pd, Steps: days[d]})
-		if err != nil {
-			return err
-		}
-		if err := cmp.Or(ctx.Err(), fn(award)); err != nil {
+	for _, d := range slices.Sorted(maps.Keys(days)) {
+		if err := cmp.Or(ctx.Err(), fn(days[d])); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// storedTotals reads the totals of a participant's days, which lie apart: after each it seeks the
+// eachOwn calls fn for a participant's days in a table, which lie apart: after each it seeks the
 // participant in the next day that anybody has.
-func (s *Store) storedTotals(txn *badger.Txn, r steps.DayRange, p steps.ParticipantID, out map[steps.Day]uint64) error {
-	c := s.newCursor(txn, prefixDay, r)
+func (s *Store) eachOwn(txn *badger.Txn, prefix byte, r steps.DayRange, p steps.ParticipantID,
+	fn func(item *badger.Item, pd steps.ParticipantDay) error,
+) error {
+	c := s.newCursor(txn, prefix, r)
 	defer c.close()
 	for {
 		pd, ok := c.peek()
@@ -80,16 +89,14 @@ func (s *Store) storedTotals(txn *badger.Txn, r steps.DayRange, p steps.Particip
 		}
 		next := pd.Day
 		if pd.Participant == p {
-			n, err := s.auth.totalItem(c.it.Item(), pd)
-			if err != nil {
+			if err := fn(c.it.Item(), pd); err != nil {
 				return err
 			}
-			out[pd.Day] = n
 		}
 		if pd.Participant >= p {
 			next++
 		}
-		c.it.Seek(dayKey(prefixDay, steps.ParticipantDay{Participant: p, Day: next}))
+		c.it.Seek(dayKey(prefix, steps.ParticipantDay{Participant: p, Day: next}))
 	}
 }
 
@@ -109,7 +116,7 @@ func (s *Store) recentTotal(pd steps.ParticipantDay) (uint64, bool) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	if day := s.head.find(pd); day != nil && !day.empty() {
-		return day.steps(), true
+		return s.head.steps(day), true
 	}
 	return 0, false
 }
@@ -127,7 +134,7 @@ func (s *Store) recentTotals(r steps.DayRange, p steps.ParticipantID) []steps.Da
 		s.mu.RLock()
 		for pd, day := range shards[i].days {
 			if r.Contains(pd.Day) && (p == "" || p == pd.Participant) && !day.empty() {
-				out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: day.steps()})
+				out = append(out, steps.DayTotal{ParticipantDay: pd, Steps: s.head.steps(day)})
 			}
 		}
 		s.mu.RUnlock()
@@ -191,30 +198,45 @@ func nextTotal(stored *cursor, recent *[]steps.DayTotal) (t steps.DayTotal, ok b
 	return t, true, nil
 }
 
-// awardOf advances to the award of a day and returns it with the day's current total.
-func (c *cursor) awardOf(t steps.DayTotal) (steps.Award, error) {
-	for {
-		pd, ok := c.peek()
-		if !ok || compareDays(pd, t.ParticipantDay) > 0 {
-			return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps}, nil
-		}
-		if pd == t.ParticipantDay {
-			return c.auth.awardItem(c.it.Item(), t)
-		}
-		c.it.Next()
-	}
+// dayJoin walks through all days that have steps or an award.
+type dayJoin struct {
+	totals, awards *cursor
+	recent         []steps.DayTotal // of the head
+	total          steps.DayTotal   // the next one
+	held, more     bool             // whether total is valid, and whether there is one
 }
 
-// award looks up the award of one day.
-func (s *Store) award(txn *badger.Txn, t steps.DayTotal) (steps.Award, error) {
-	item, err := txn.Get(dayKey(prefixAward, t.ParticipantDay))
-	if err == badger.ErrKeyNotFound {
-		return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps}, nil
+func (j *dayJoin) next() (a steps.Award, ok bool, err error) {
+	if !j.held {
+		if j.total, j.more, err = nextTotal(j.totals, &j.recent); err != nil {
+			return a, false, err
+		}
+		j.held = true
 	}
-	if err != nil {
-		return steps.Award{}, steps.E("read award", steps.Internal, err)
+	pd, awarded := j.awards.peek()
+	order := 1
+	if awarded {
+		order = -1
+		if j.more {
+			order = compareDays(pd, j.total.ParticipantDay)
+		}
 	}
-	return s.auth.awardItem(item, t)
+	switch {
+	case order < 0: // nobody reported the day
+		a, err = j.awards.auth.awardItem(j.awards.it.Item(), steps.DayTotal{ParticipantDay: pd})
+		a.Unreported = true
+	case !j.more:
+		return a, false, nil
+	case order == 0:
+		a, err = j.awards.auth.awardItem(j.awards.it.Item(), j.total)
+	default:
+		a = steps.Award{ParticipantDay: j.total.ParticipantDay, Steps: j.total.Steps}
+	}
+	if order <= 0 {
+		j.awards.it.Next()
+	}
+	j.held = order < 0
+	return a, err == nil, err
 }
 
 func (k *auth) awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {

@@ -4,16 +4,15 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/dgraph-io/badger/v4"
-
 	"ayumi/steps"
 )
 
 // dirtyState says that a day waits to be scored.
 type dirtyState struct {
-	mark      uint64 // of the newest change
-	since     uint64 // of the oldest one that may not be scored
-	persisted bool   // a key of the dirty table says so too
+	mark  uint64 // of the newest change
+	since uint64 // of the oldest one that may not be scored
+	// persisted says that a key of the dirty table says so too; unreported that it does not ask for a block.
+	persisted, unreported bool
 }
 
 // markDirty notes a change of a day. The caller holds mu.
@@ -29,10 +28,10 @@ func (s *Store) markDirty(pd steps.ParticipantDay) {
 }
 
 // markDirtyOnDisk marks a day whose key of the dirty table is durable. The caller holds mu.
-func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay) {
+func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay, mark []byte) {
 	s.markDirty(pd)
 	d := s.dirty[pd]
-	d.persisted = true
+	d.persisted, d.unreported = true, isUnreported(mark)
 	s.dirty[pd] = d
 }
 
@@ -56,13 +55,12 @@ type dueDays struct {
 // dirtyAtOnce is how many dirty days are looked at while the lock is held once.
 const dirtyAtOnce = 256
 
-// Dirty returns up to limit days that changed since they were scored, with their merged totals.
+// Dirty returns up to limit days that changed since they were scored.
 func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
 	s.due.mu.Lock()
 	defer s.due.mu.Unlock()
 	s.takeBack()
 	days := make([]steps.DirtyDay, 0, min(limit, len(s.due.due)))
-	var stored []int // indices of the days that are not in the head
 	for len(days) < limit && s.refill() {
 		n := min(limit-len(days), len(s.due.due), dirtyAtOnce)
 		s.mu.RLock()
@@ -71,19 +69,13 @@ func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
 			if !ok { // somebody scored it without having asked
 				continue
 			}
-			d := steps.DirtyDay{DayTotal: steps.DayTotal{ParticipantDay: pd}, Mark: state.mark}
-			if day := s.head.find(pd); day != nil {
-				d.Steps = day.steps()
-			} else {
-				stored = append(stored, len(days))
-			}
-			days = append(days, d)
+			days = append(days, steps.DirtyDay{ParticipantDay: pd, Mark: state.mark})
 			s.due.out = append(s.due.out, pd)
 		}
 		s.mu.RUnlock()
 		s.due.due = s.due.due[n:]
 	}
-	return days, s.storedSteps(days, stored)
+	return days, nil
 }
 
 // takeBack makes those of the days that were handed out fresh again that are still dirty.
@@ -110,26 +102,4 @@ func (s *Store) refill() bool {
 		s.due.due = slices.Compact(s.due.due) // a day that was scored without Dirty may be there twice
 	}
 	return len(s.due.due) > 0
-}
-
-// storedSteps reads the totals of days that left the head, whose indices are given.
-func (s *Store) storedSteps(days []steps.DirtyDay, stored []int) error {
-	if len(stored) == 0 {
-		return nil
-	}
-	return s.db.View(func(txn *badger.Txn) error {
-		blocks := s.newSeeker(txn, prefixDay)
-		defer blocks.close()
-		for _, i := range stored {
-			pd := days[i].ParticipantDay
-			block, found, err := blocks.find(dayKey(prefixDay, pd))
-			if err == nil && found {
-				days[i].Steps, _, err = parseBlockTotal(block)
-			}
-			if err != nil {
-				return corrupt("day block", nameOf(pd), err)
-			}
-		}
-		return nil
-	})
 }

@@ -30,8 +30,9 @@
 //
 //   - A cell (participant, device, day, interval, index) holds the highest (revision, count,
 //     origin) that was ever merged into it, whatever the order.
-//   - A day's total is the sum of its minutes, each the largest that one of the participant's
-//     devices counted. A day that waits to be scored or has an award, and has neither a block nor an
+//   - A day's total is the sum of the minutes that the merge policy makes of its cells, in the participant's
+//     order of sources, and of nothing else: neither the order nor the time of uploads matters. A block has
+//     another total only while days are totalled anew, which the meta table or the order table says. A day that waits to be scored or has an award, and has neither a block nor an
 //     activity, is corruption, never an empty day.
 //   - Journal groups and Badger transactions are numbered without gaps. The newest acknowledged
 //     numbers stand in a watermark file: a damaged last record looks like one that was being written,
@@ -42,6 +43,15 @@
 //     of its participant; all accounts together are zero. A change of the ledger is in one transaction,
 //     whole: whatever can be refused is refused before anything is set.
 //   - The page of a closed day changes by corrections only, but for the steps that it was last scored from.
+//
+// # Totals
+//
+// The policy is Config.Sources, the participants' orders come from Config.Orders. Reorder changes one: it notes the
+// participant in the order table, has the change stored, gives each of the participant's days its total, and marks
+// dirty those that may have other minutes; the note goes with the last. When the policy is another than the
+// table says, Run does the same with every stored day, in batches that a kill does not undo. The committer alone
+// writes totals, in the head and on disk, and whatever is read from disk meanwhile is given its total when it is
+// read.
 //
 // # The ledger
 //
@@ -75,6 +85,11 @@
 //	r key                            a record of the registry, tag
 //	m format|retired|transactions    format version; newest group covered by blocks; transactions
 //	m rules|rescore                  fingerprint of the rules; present while all days are rescored
+//	m sources                        merge policy that the totals of blocks are by, as JSON; none: that of a
+//	                                 build that had no policy
+//	m retotal                        while they are totalled by another: that policy, and the key of the last
+//	                                 block that is done, as JSON
+//	o participant                    empty: the order of sources is changing, and days wait for their totals
 //	m migrated                       newest award converted, while a store of version 1 is
 //	z day(4)                         1, state(1), string period, varint at, string by, uvarint participants,
 //	                                 uvarint points, uvarint held, string last participant, tag

@@ -23,6 +23,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sys/unix"
 
+	"ayumi/merge"
 	"ayumi/steps"
 )
 
@@ -280,7 +281,7 @@ func TestFlippedBitIsNeverSilent(t *testing.T) {
 				}
 				file := files[rng.IntN(len(files))]
 				at := flip(t, rng, file)
-				if !holds(t, dir, m.totals(), fmt.Sprintf("%s at %d", filepath.Base(file), at)) {
+				if !holds(t, dir, m.totals(merge.DefaultConfig(), nil), fmt.Sprintf("%s at %d", filepath.Base(file), at)) {
 					reported++
 				}
 				if (round+1)%100 == 0 || round+1 == rounds {

@@ -19,6 +19,7 @@ import (
 // the whole shard takes too much.
 type head struct {
 	seed   maphash.Seed
+	totals *totals
 	shards [headShards]headShard
 }
 
@@ -28,8 +29,9 @@ const headShards = 64
 // headShard is the days of some participants. The committer alone changes it, holding the store's mu,
 // so the committer reads it without a lock and others under mu.
 type headShard struct {
-	mu   sync.RWMutex // guards days and left, for those who do without the store's mu
+	mu   sync.RWMutex // guards days, seen and left, for those who do without the store's mu
 	days map[steps.ParticipantDay]*headDay
+	seen map[steps.Day]struct{} // every day that was ever in days
 	// left counts how often one of the days whose hash is that of the slot left the head.
 	left [leftSlots]atomic.Uint32
 
@@ -42,6 +44,7 @@ type headShard struct {
 	limit     int       // of bytes and hotBytes together
 	spare     []*hotDay // empty ones
 	scratch   []byte
+	totals    *totals
 	// spareLimit is how many empty hot days are kept for the next ones.
 	spareLimit int
 }
@@ -68,11 +71,12 @@ type hotDay struct {
 	bytes int    // as counted in the shard's hotBytes
 }
 
-func newHead(bytes int64) *head {
-	h := &head{seed: maphash.MakeSeed()}
+func newHead(bytes int64, t *totals) *head {
+	h := &head{seed: maphash.MakeSeed(), totals: t}
 	for i := range h.shards {
 		sh := &h.shards[i]
-		sh.days = make(map[steps.ParticipantDay]*headDay)
+		sh.days, sh.seen = make(map[steps.ParticipantDay]*headDay), make(map[steps.Day]struct{})
+		sh.totals = t
 		sh.limit, sh.hotLimit, sh.spareLimit = int(bytes/headShards), int(bytes/headShards/hotShare), spareDays
 	}
 	return h
@@ -123,6 +127,7 @@ func (h *head) add(day *headDay) {
 	sh := &h.shards[shard]
 	sh.mu.Lock()
 	sh.days[day.ParticipantDay] = day
+	sh.seen[day.Day] = struct{}{}
 	sh.mu.Unlock()
 	sh.bytes += day.memory()
 	sh.setIdle(day)
@@ -178,13 +183,21 @@ const (
 // empty reports whether nobody has reported anything.
 func (d *headDay) empty() bool { return d.block == nil && (d.hot == nil || len(d.hot.parts) == 0) }
 
-// steps returns the day's total.
-func (d *headDay) steps() uint64 {
+// steps returns a day's total.
+func (h *head) steps(d *headDay) uint64 {
 	if d.block != nil || d.hot == nil {
 		total, _, _ := parseBlockTotal(d.block) // 0 of an empty day
 		return total
 	}
-	return total(d.hot.parts)
+	return h.totals.steps(d.Participant, d.hot)
+}
+
+// forget makes stays deny every day of a participant that somebody looked up before.
+func (h *head) forget(p steps.ParticipantID) {
+	shard, _ := h.place(steps.ParticipantDay{Participant: p})
+	for i := range h.shards[shard].left {
+		h.shards[shard].left[i].Add(1)
+	}
 }
 
 // merge adds a run of a device to a day. The caller holds mu.
@@ -261,7 +274,7 @@ func (sh *headShard) cool(limit int) {
 // freeze ends a day's being hot.
 func (sh *headShard) freeze(day *headDay) {
 	if day.block == nil && len(day.hot.parts) > 0 {
-		sh.scratch = appendBlock(sh.scratch[:0], day.hot)
+		sh.scratch = appendBlock(sh.scratch[:0], sh.totals.steps(day.Participant, day.hot), day.hot)
 		day.block = slices.Clone(sh.scratch)
 		sh.bytes += cap(day.block)
 	}
@@ -281,6 +294,16 @@ func (sh *headShard) freeze(day *headDay) {
 func (sh *headShard) setIdle(day *headDay) {
 	sh.idle.push(day)
 	sh.idleBytes += day.memory()
+}
+
+// retotal gives an encoded day the block that it has with another total. The caller holds mu.
+func (sh *headShard) retotal(day *headDay, block []byte) {
+	grown := cap(block) - cap(day.block)
+	day.block = block
+	sh.bytes += grown
+	if day.hot == nil && !day.unflushed {
+		sh.idleBytes += grown
+	}
 }
 
 // flushed notes that a day is on disk as it is, and ends its being hot. The caller holds mu.

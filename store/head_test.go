@@ -100,7 +100,7 @@ func TestHeadIsBounded(t *testing.T) {
 
 // TestColdDaysAreFrozen looks at which days stay decoded: those that were merged into last.
 func TestColdDaysAreFrozen(t *testing.T) {
-	h := newHead(hotShare * headShards * 30_000) // three full days a shard
+	h := newHead(hotShare*headShards*30_000, defaultTotals) // three full days a shard
 	sh := &h.shards[0]
 	run := cellRun{60, 0, make([]uint32, 1440), source{steps.Revision{Seq: 1}, steps.OriginSensor}}
 	days := make([]*headDay, 9)
@@ -147,7 +147,7 @@ func TestDirtyDaysComeInOrder(t *testing.T) {
 	f.wait()
 	take := func(limit, skip int) (all, skipped []steps.ParticipantDay) {
 		t.Helper()
-		days, err := r.Dirty(limit)
+		days, err := dirtyDays(r.Store, limit)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -158,7 +158,7 @@ func TestDirtyDaysComeInOrder(t *testing.T) {
 				skipped = append(skipped, d.ParticipantDay)
 				continue
 			}
-			awards = append(awards, steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps, Mark: d.Mark})
+			awards = append(awards, d.award(0, ""))
 		}
 		if err := r.PutAwards(t.Context(), awards); err != nil {
 			t.Fatal(err)

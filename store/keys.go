@@ -19,6 +19,7 @@ const (
 	prefixTable      = 'r' // key of the registry's table
 	prefixMeta       = 'm' // name
 	prefixActivity   = 'h' // participant 0 day(4) kind
+	prefixSendings   = 'n' // participant
 	prefixFinal      = 'f' // day(4) participant
 	prefixClosed     = 'z' // day(4)
 	prefixLate       = 'l' // day(4) participant
@@ -28,6 +29,7 @@ const (
 	prefixAccount    = 'g' // account(1)
 	prefixPrize      = 'p' // id
 	prefixExchange   = 'x' // number(8)
+	prefixOrder      = 'o' // participant
 )
 
 // appendDay writes a day so that keys sort by date, those before 1970 included.
@@ -103,6 +105,8 @@ func prizeKey(id steps.PrizeID) []byte { return append([]byte{prefixPrize}, id..
 func exchangeKey(id steps.ExchangeID) []byte {
 	return binary.BigEndian.AppendUint64([]byte{prefixExchange}, uint64(id))
 }
+
+func orderKey(p steps.ParticipantID) []byte { return append([]byte{prefixOrder}, p...) }
 
 func contactKey(d steps.DeviceID) []byte { return append([]byte{prefixContact}, d...) }
 

@@ -31,7 +31,7 @@ func perThousand(n uint64) steps.Points { return steps.Points(n / 1000) }
 func (r *running) score(ruleSet string, points func(uint64) steps.Points) {
 	r.t.Helper()
 	for {
-		days, err := r.Dirty(pieceKeys)
+		days, err := dirtyDays(r.Store, pieceKeys)
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -40,8 +40,7 @@ func (r *running) score(ruleSet string, points func(uint64) steps.Points) {
 		}
 		var awards []steps.Award
 		for _, d := range days {
-			awards = append(awards, steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps,
-				Points: points(d.Steps), RuleSet: ruleSet, Mark: d.Mark})
+			awards = append(awards, d.award(points(d.Steps), ruleSet))
 		}
 		if err := r.PutAwards(context.Background(), awards); err != nil {
 			r.t.Fatal(err)

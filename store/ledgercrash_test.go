@@ -86,13 +86,13 @@ func reportAll(s *Store, day steps.Day) error {
 
 func scoreAll(s *Store, say func(string)) error {
 	for {
-		days, err := s.Dirty(1000)
+		days, err := dirtyDays(s, 1000)
 		if err != nil || len(days) == 0 {
 			return err
 		}
 		awards := make([]steps.Award, len(days))
 		for i, d := range days {
-			awards[i] = steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps, Points: perThousand(d.Steps), RuleSet: "x@1", Mark: d.Mark}
+			awards[i] = d.award(perThousand(d.Steps), "x@1")
 		}
 		if err := s.PutAwards(context.Background(), awards); err != nil {
 			return err

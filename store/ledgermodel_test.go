@@ -99,13 +99,24 @@ func (k *bookkeeper) same(what string, err error, want steps.Kind) {
 	}
 }
 
+// rescore has all days scored again.
+func (k *bookkeeper) rescore() {
+	people := map[steps.ParticipantID]bool{}
+	for d := range k.m.steps {
+		people[d.p] = true
+	}
+	for p := range people {
+		if err := k.r.RescoreParticipant(context.Background(), p); err != nil {
+			k.t.Fatal(err)
+		}
+	}
+}
+
 // score scores what waits, sometimes by other rules, under which every day is scored again.
 func (k *bookkeeper) score() {
 	if k.rng.IntN(8) == 0 {
 		k.rules = 1 - k.rules
-		if err := k.r.Rescore(context.Background(), fmt.Sprint(k.rules)); err != nil {
-			k.t.Fatal(err)
-		}
+		k.rescore()
 		for d := range k.m.steps {
 			k.m.dirty[d] = true
 		}

@@ -104,21 +104,47 @@ var errGone = errors.New("the day waits to be scored, or has an award, but has n
 
 // checkAbsent makes sure that a day without a block never had one: a day is written together with
 // the mark that it waits to be scored, which goes when there is an award. It holds for days that are
-// in neither the head nor the journal. A day with an activity may be scored without steps.
+// in neither the head nor the journal. A day on which something else than steps was recorded may be
+// scored without them.
 func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay) error {
-	for _, prefix := range []byte{prefixDirty, prefixAward} {
-		_, err := txn.Get(dayKey(prefix, pd))
-		if err == nil && !hasActivity(txn, pd) {
-			return corrupt("day block", fmt.Sprintf("%s %s", pd.Participant, pd.Day), errGone)
-		}
-		if err == nil {
+	gone := corrupt("day block", nameOf(pd), errGone)
+	item, err := txn.Get(dayKey(prefixDirty, pd))
+	if err == nil {
+		err = item.Value(func(mark []byte) error {
+			if !isUnreported(mark) {
+				return gone
+			}
 			return nil
-		}
-		if !errors.Is(err, badger.ErrKeyNotFound) {
-			return steps.E("read day", steps.Internal, err)
-		}
+		})
 	}
-	return nil
+	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
+		return steps.E("read day", steps.KindOf(err), err)
+	}
+	award, err := s.award(txn, pd)
+	if err != nil || award == nil {
+		return err
+	}
+	legal := award.steps == 0
+	if legal {
+		legal, err = s.withoutSteps(txn, pd)
+	}
+	if err == nil && !legal {
+		err = gone
+	}
+	return err
+}
+
+// award returns the head of a day's page, nil if there is none.
+func (s *Store) award(txn *badger.Txn, pd steps.ParticipantDay) (*page, error) {
+	body, err := s.getSealed(txn, "award", dayKey(prefixAward, pd), nameOf(pd))
+	if err != nil || body == nil {
+		return nil, err
+	}
+	p, _, err := parsePageHead(body, "")
+	if err != nil {
+		return nil, corrupt("award", nameOf(pd), err)
+	}
+	return &p, nil
 }
 
 // dayOf reads a participant-day, an empty one if there is no block.
@@ -134,9 +160,8 @@ func (s *Store) dayOf(txn *badger.Txn, pd steps.ParticipantDay) (*headDay, error
 	err = item.Value(func(v []byte) error {
 		block, err := s.auth.open(item.Key(), v)
 		if err == nil {
-			err = s.checkBlock(block)
+			day.block, err = s.currentBlock(pd.Participant, block)
 		}
-		day.block = bytes.Clone(block)
 		return err
 	})
 	if err != nil {
@@ -154,8 +179,12 @@ func (s *Store) loadDays(txn *badger.Txn, days []*headDay) error {
 	for _, day := range days {
 		key = append(appendDay(append(key[:0], prefixDay), day.Day), day.Participant...)
 		block, _, err := blocks.find(key)
-		if err == nil {
+		if err == nil && block != nil && s.mayBeStale(day.Participant) {
+			day.block, err = s.currentTotal(day.Participant, block)
+		} else {
 			day.block = bytes.Clone(block)
+		}
+		if err == nil {
 			continue
 		}
 		day.damaged = true
@@ -166,22 +195,38 @@ func (s *Store) loadDays(txn *badger.Txn, days []*headDay) error {
 	return nil
 }
 
+// currentBlock returns a copy of a block whose total is that of its minutes: the block is damaged if it is
+// not, unless days are totalled anew.
+func (s *Store) currentBlock(p steps.ParticipantID, block []byte) ([]byte, error) {
+	err := s.checkBlock(p, block)
+	if errors.Is(err, errTotal) && s.mayBeStale(p) {
+		return s.currentTotal(p, block)
+	}
+	return bytes.Clone(block), err
+}
+
+// errTotal says that a block's total is not that of its minutes.
+var errTotal = fmt.Errorf("%w: its total is not the sum of its minutes", errBlock)
+
 // checkBlock decodes a block and compares its total with its minutes.
-func (s *Store) checkBlock(block []byte) error {
+func (s *Store) checkBlock(p steps.ParticipantID, block []byte) error {
 	stored, _, err := parseBlockTotal(block)
 	if err != nil {
 		return err
 	}
-	hot := s.decoded.Get().(*hotDay)
-	defer s.decoded.Put(hot)
-	hot.reset()
-	if err := hot.parse(block); err != nil {
+	n := stored
+	if err := s.decode(block, func(h *hotDay) { n = s.totals.steps(p, h) }); err != nil {
 		return err
 	}
-	if n := total(hot.parts); n != stored {
-		return fmt.Errorf("%w: its total is %d, its minutes sum to %d", errBlock, stored, n)
+	if n != stored {
+		return fmt.Errorf("%w: it is %d, they sum to %d", errTotal, stored, n)
 	}
 	return nil
+}
+
+// storedBlock returns the block of a day as it is on disk, nil if there is none.
+func (s *Store) storedBlock(txn *badger.Txn, pd steps.ParticipantDay) ([]byte, error) {
+	return s.getSealed(txn, "day block", dayKey(prefixDay, pd), nameOf(pd))
 }
 
 // totalOf reads the total of a day that is on disk.

@@ -110,7 +110,13 @@ func (s *Store) applyUpload(r *reader, u *journalUpload, days []dayRef, received
 	if u.flags&withContact == 0 {
 		return steps.DeviceID(u.device)
 	}
-	return s.contact(u, receivedAt, group)
+	c, on := s.contact(u, receivedAt, group), s.sentDay(receivedAt)
+	for i := range days {
+		if p := days[i].day.Participant; c.sentOn != on || c.sentFor != p {
+			s.send(c, p, on)
+		}
+	}
+	return c.device
 }
 
 // applyRun merges s.run into a day.

@@ -82,12 +82,13 @@ func (m *migration) endDay(txn *badger.Txn) error {
 		return nil
 	}
 	key := dayKey(prefixDay, m.pd)
-	if err := m.checkTotal(txn, key); err != nil {
+	stored, err := m.total(txn, key)
+	if err != nil {
 		if err := m.s.tolerate(corrupt("day total", fmt.Sprintf("%s %s", m.pd.Participant, m.pd.Day), err)); err != nil {
 			return err
 		}
 	}
-	block := appendBlock(nil, &m.hot)
+	block := appendBlock(nil, stored, &m.hot)
 	if err := m.s.setSealed(m.txn, key, block); err != nil {
 		return err
 	}
@@ -103,32 +104,34 @@ func (m *migration) endDay(txn *badger.Txn) error {
 	if m.keysIn < pieceKeys && m.size < pieceBytes {
 		return nil
 	}
-	err := m.txn.Commit()
+	err = m.txn.Commit()
 	m.txn, m.keysIn, m.size = m.s.db.NewTransaction(true), 0, 0
 	return err
 }
 
-// checkTotal compares the day's total of version 1 with its minutes.
-func (m *migration) checkTotal(txn *badger.Txn, key []byte) error {
+// total returns the day's total of version 1, and an error if it is not that of the minutes. The total of the
+// merge policy replaces it later, with the day marked dirty: its award is of this one.
+func (m *migration) total(txn *badger.Txn, key []byte) (uint64, error) {
+	sum := total1(m.hot.parts)
 	item, err := txn.Get(key)
 	if err != nil {
-		return err
+		return sum, err
 	}
 	value, err := item.ValueCopy(nil)
 	if err != nil {
-		return err
+		return sum, err
 	}
 	body, err := m.s.auth.open(key, value)
 	if err != nil {
-		return err
+		return sum, err
 	}
 	r := reader{b: body}
 	stored := r.uvarint()
 	if err := r.done(); err != nil {
-		return err
+		return sum, err
 	}
-	if n := total(m.hot.parts); n != stored {
-		return fmt.Errorf("it is %d, the minutes sum to %d", stored, n)
+	if sum != stored {
+		return sum, fmt.Errorf("it is %d, the minutes sum to %d", stored, sum)
 	}
-	return nil
+	return sum, nil
 }

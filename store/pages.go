@@ -135,7 +135,7 @@ func (b *pageBatch) prepare(a *steps.Award, state dayState) error {
 		return b.prepareLate(key, &p, found, a)
 	}
 	delta, changed := p.score(a, b.now)
-	if found && !changed {
+	if found && !changed || !found && a.Unreported && a.Points == 0 {
 		return nil
 	}
 	b.moved.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: delta})
@@ -215,22 +215,17 @@ func (s *Store) scored(w *writes, awards []steps.Award) {
 			s.pageDays[awards[i].Day] = struct{}{}
 		}
 	}
-	cleared := 0
 	for i := range awards {
 		pd := awards[i].ParticipantDay
 		d, ok := s.dirty[pd]
 		if !ok || d.mark != awards[i].Mark {
 			continue
 		}
-		cleared++
 		if d.persisted {
 			d.persisted = false // whatever makes it dirty again has to say so again
 			s.dirty[pd] = d
 			w.delete(dayKey(prefixDirty, pd))
 		}
-	}
-	if s.rescoring && cleared == len(s.dirty) {
-		w.delete(metaKey(metaRescore))
 	}
 }
 

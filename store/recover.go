@@ -16,8 +16,10 @@ const (
 	metaFormat     = "format"
 	metaRetired    = "retired"
 	metaRules      = "rules"
-	metaRescore    = "rescore"
+	metaThrough    = "through"
 	metaTxns       = "transactions"
+	metaSources    = "sources"
+	metaRetotal    = "retotal"
 	repairLostTail = "restore the newest backup into an empty directory, or accept the loss with " +
 		"'ayumi check-store --accept-loss'"
 )
@@ -41,6 +43,9 @@ func (s *Store) recover() error {
 	}
 	if err := s.loadTables(); err != nil {
 		return err
+	}
+	if err := s.openTotals(); err != nil {
+		return steps.E("open store", steps.KindOf(err), err)
 	}
 	if err := s.replay(); err != nil {
 		return err
@@ -89,6 +94,11 @@ func (s *Store) checkFormat() error {
 			return err
 		}
 		version = []byte{formatVersion}
+		if s.cfg.Sources != nil {
+			if err := setMeta(txn, metaSources, s.cfg.Sources); err != nil {
+				return err
+			}
+		}
 		return txn.Set(metaKey(metaFormat), version)
 	})
 	switch {
@@ -102,6 +112,16 @@ func (s *Store) checkFormat() error {
 		return steps.Errorf("open store", steps.Unavailable, "%q: %w", s.cfg.Dir, err)
 	}
 	return os.Chmod(s.cfg.Dir, 0o700)
+}
+
+// openTotals finds out how days are totalled, before any is.
+func (s *Store) openTotals() (err error) {
+	if s.cfg.Orders != nil {
+		if s.totals.orders, err = s.cfg.Orders(s.Table()); err != nil {
+			return err
+		}
+	}
+	return s.loadPolicy()
 }
 
 // loadTables reads the small tables that are kept in memory.
@@ -121,10 +141,19 @@ func (s *Store) loadTables() error {
 		if len(txns) == 8 {
 			s.txns = binary.BigEndian.Uint64(txns)
 		}
-		err = scan(txn, []byte{prefixDirty}, nil, false, func(key, _ []byte) error {
+		err = scan(txn, []byte{prefixDirty}, nil, true, func(key, mark []byte) error {
 			if pd, ok := splitDayKey(key); ok {
-				s.markDirtyOnDisk(pd)
+				s.markDirtyOnDisk(pd, mark)
 			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		err = scan(txn, []byte{prefixOrder}, nil, false, func(key, _ []byte) error {
+			p := steps.ParticipantID(key[1:])
+			s.reordered[p] = struct{}{}
+			s.orderless = append(s.orderless, p)
 			return nil
 		})
 		if err != nil {
@@ -139,15 +168,10 @@ func (s *Store) loadTables() error {
 		if err := s.loadLedger(txn); err != nil {
 			return err
 		}
-		rescore, err := s.get(txn, metaKey(metaRescore))
-		s.rescoring = rescore != nil
-		return err
+		return nil
 	})
 	if err != nil {
 		return steps.E("open store", steps.Internal, err)
-	}
-	if s.rescoring {
-		return s.markStoredDirty()
 	}
 	return nil
 }

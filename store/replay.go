@@ -121,11 +121,16 @@ func (p *replayer) group(group uint64, b []byte) error {
 // commit sorts the runs of one commit. What is left to read ends at end of the window.
 func (p *replayer) commit(r *reader, group uint64, end int) {
 	receivedAt := r.varint()
+	on := p.s.sentDay(receivedAt)
 	participant := 0
 	for range r.count(len(r.b)) {
 		ref := replayRun{device: uint32(end - len(r.b) + 1)} // behind the flags
 		u := parseUpload(r)
 		ref.revision = u.revision
+		var c *contactState
+		if u.flags&withContact != 0 && r.err == nil {
+			c = p.s.contact(&u, receivedAt, group)
+		}
 		for range u.runs {
 			at := end - len(r.b)
 			parseRun(r, &p.run)
@@ -138,9 +143,9 @@ func (p *replayer) commit(r *reader, group uint64, end int) {
 			ref.at, ref.participant, ref.day = uint32(at), uint32(participant), p.run.day
 			shard := p.s.head.shardOf(p.run.participant)
 			p.now.runs[shard] = append(p.now.runs[shard], ref)
-		}
-		if u.flags&withContact != 0 && r.err == nil {
-			p.s.contact(&u, receivedAt, group)
+			if c != nil && (c.sentOn != on || string(c.sentFor) != string(p.run.participant)) {
+				p.s.send(c, steps.ParticipantID(p.run.participant), on)
+			}
 		}
 	}
 }

@@ -35,6 +35,13 @@ type Store struct {
 	scratch sync.Pool     // of *appendScratch
 	decoded sync.Pool     // of *hotDay
 	due     dueDays       // for whoever scores days
+	totals  *totals
+
+	restaled   atomic.Bool           // stored totals are, or were when the store was opened, by another policy
+	retotal    *retotalling          // what is to do about that; nil if nothing. Run's
+	retotalled chan struct{}         // closed when nothing is left to total anew
+	orderless  []steps.ParticipantID // whose order was changing when the store was closed. Run's
+	ordering   sync.Mutex            // held while a participant's order changes
 
 	journalBytes atomic.Int64 // since the last checkpoint began
 
@@ -68,7 +75,10 @@ type Store struct {
 	fresh     []steps.ParticipantDay // dirty, and not known to due yet
 	markSeq   uint64
 	contacts  map[steps.DeviceID]*contactState
-	rescoring bool
+	sent      sendings
+	sentParts []sentPart                       // written, in a transaction that is under way; the committer's
+	sentOn    dayBounds                        // likewise
+	reordered map[steps.ParticipantID]struct{} // whose order has changed, or was changing before
 
 	pageDays   map[steps.Day]struct{}  // that may have pages
 	closedDays map[steps.Day]closedDay // or are being closed
@@ -101,6 +111,7 @@ func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(st
 	if err != nil {
 		return nil, steps.Errorf("open store", steps.Unavailable, "%q: %w", cfg.Dir, err)
 	}
+	t := new(totals)
 	s := &Store{
 		cfg: cfg, db: db, log: log, space: space,
 		open:       newGroup(),
@@ -110,9 +121,13 @@ func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(st
 		written:    make(chan error, 1),
 		scratch:    sync.Pool{New: func() any { return new(appendScratch) }},
 		decoded:    sync.Pool{New: func() any { return new(hotDay) }},
-		head:       newHead(cfg.HeadBytes),
+		totals:     t,
+		head:       newHead(cfg.HeadBytes, t),
+		retotalled: make(chan struct{}),
+		reordered:  make(map[steps.ParticipantID]struct{}),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		contacts:   make(map[steps.DeviceID]*contactState),
+		sent:       make(sendings),
 		quarantine: make(map[steps.DeviceID]int),
 		pageDays:   make(map[steps.Day]struct{}),
 		closedDays: make(map[steps.Day]closedDay),

@@ -19,12 +19,20 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 
+	"ayumi/merge"
 	"ayumi/steps"
 )
 
 func TestMain(m *testing.M) {
 	if dir := os.Getenv(openEnv); dir != "" {
 		if err := openAndList(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	if dir := os.Getenv(retotalEnv); dir != "" {
+		if err := retotalIn(dir); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
 		}
@@ -158,6 +166,46 @@ func (r *running) totals() map[steps.ParticipantDay]uint64 {
 
 const day0 = steps.Day(20000)
 
+// dirtyDay is a day that waits to be scored, with what the points engine would look up.
+type dirtyDay struct {
+	steps.DirtyDay
+	Steps    uint64
+	Reported bool // somebody reported steps; otherwise it is a day on which something was sent, or an activity
+}
+
+// award makes an award of the day.
+func (d *dirtyDay) award(points steps.Points, ruleSet string) steps.Award {
+	return steps.Award{ParticipantDay: d.ParticipantDay, Steps: d.Steps, Points: points, RuleSet: ruleSet,
+		Mark: d.Mark, Unreported: !d.Reported}
+}
+
+// dirtyDays does what the points engine does to see what is to be scored.
+func dirtyDays(s *Store, limit int) ([]dirtyDay, error) {
+	dirty, err := s.Dirty(limit)
+	out := make([]dirtyDay, len(dirty))
+	for i, d := range dirty {
+		out[i].DirtyDay = d
+		if err != nil {
+			break
+		}
+		err = s.EachOf(d.Day, []steps.ParticipantID{d.Participant}, func(_ int, n uint64, reported bool) error {
+			out[i].Steps, out[i].Reported = n, reported
+			return nil
+		})
+	}
+	return out, err
+}
+
+// reportedDays are the dirty days of which somebody reported steps.
+func (r *running) reportedDays() []dirtyDay {
+	r.t.Helper()
+	days, err := dirtyDays(r.Store, 1000)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return slices.DeleteFunc(days, func(d dirtyDay) bool { return !d.Reported })
+}
+
 // testRun is a run with the upload that brings it.
 type testRun struct {
 	steps.Run
@@ -208,7 +256,7 @@ func TestVerdicts(t *testing.T) {
 		{"same revision, larger", []testRun{minutes("p", "d", 1, 10, 5), minutes("p", "d", 1, 10, 9)}, steps.Stored, 1, 9},
 		{"same revision, smaller", []testRun{minutes("p", "d", 1, 10, 9), minutes("p", "d", 1, 10, 5)}, steps.Stored, 1, 9},
 		{"zeros are reported", []testRun{minutes("p", "d", 1, 10, 0, 0)}, steps.Stored, 0, 0},
-		{"two devices do not add up", []testRun{minutes("p", "d", 1, 10, 50, 10), minutes("p", "e", 1, 10, 40, 70)}, steps.Stored, 0, 120},
+		{"two devices do not add up", []testRun{minutes("p", "d", 1, 10, 50, 10), minutes("p", "e", 1, 10, 40, 70)}, steps.Stored, 0, 60},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := start(t, testConfig(t.TempDir()))
@@ -234,10 +282,11 @@ func TestVerdicts(t *testing.T) {
 type model map[modelCell]modelValue
 
 type modelCell struct {
-	p     steps.ParticipantID
-	d     steps.DeviceID
-	day   steps.Day
-	index int
+	p        steps.ParticipantID
+	d        steps.DeviceID
+	day      steps.Day
+	interval uint32
+	index    int
 }
 
 type modelValue struct {
@@ -250,7 +299,7 @@ type modelValue struct {
 func (m model) add(run *testRun) steps.UploadReceipt {
 	receipt := steps.UploadReceipt{Device: run.device, Revision: run.revision, Verdict: steps.Duplicate}
 	for i, count := range run.Counts {
-		cell := modelCell{run.Participant, run.device, run.Day, run.First + i}
+		cell := modelCell{run.Participant, run.device, run.Day, run.Interval, run.First + i}
 		v := modelValue{uint64(run.revision.Boot), run.revision.Seq, count, run.Origin}
 		old, known := m[cell]
 		same := known && v.boot == old.boot && v.seq == old.seq
@@ -270,19 +319,53 @@ func (m model) add(run *testRun) steps.UploadReceipt {
 	return receipt
 }
 
-func (m model) totals() map[steps.ParticipantDay]uint64 {
-	type minute struct {
-		steps.ParticipantDay
-		index int
-	}
-	best := make(map[minute]uint32)
+// totals merges every day of the model under a policy, minute by minute, with the room's own explanation.
+func (m model) totals(cfg merge.Config, o orders) map[steps.ParticipantDay]uint64 {
+	days := make(map[steps.ParticipantDay]map[steps.DeviceID]map[modelCell]modelValue)
 	for c, v := range m {
-		k := minute{steps.ParticipantDay{Participant: c.p, Day: c.day}, c.index}
-		best[k] = max(best[k], v.count)
+		pd := steps.ParticipantDay{Participant: c.p, Day: c.day}
+		if days[pd] == nil {
+			days[pd] = make(map[steps.DeviceID]map[modelCell]modelValue)
+		}
+		if days[pd][c.d] == nil {
+			days[pd][c.d] = make(map[modelCell]modelValue)
+		}
+		days[pd][c.d][c] = v
+	}
+	merger, err := merge.New(cfg)
+	if err != nil {
+		panic(err)
 	}
 	out := make(map[steps.ParticipantDay]uint64)
-	for k, v := range best {
-		out[k.ParticipantDay] += uint64(v)
+	for pd, devices := range days {
+		d := merge.Day{Length: 1440, Chosen: o[pd.Participant].chosen}
+		end, whole := 0, uint32(0)
+		for device, cells := range devices {
+			s := merge.Source{Device: device, Origins: []steps.Origin{0, 0, 1, 2}} // marks are origins plus one
+			for _, interval := range []uint32{60, 900, 3600, 86400} {
+				l := merge.Lane{Interval: interval}
+				for i := range secondsPerDay / int(interval) {
+					v, known := cells[modelCell{pd.Participant, device, pd.Day, interval, i}]
+					if !known {
+						l.Counts, l.Marks = append(l.Counts, 0), append(l.Marks, 0)
+						continue
+					}
+					l.Counts, l.Marks = append(l.Counts, v.count), append(l.Marks, uint16(v.origin)+1)
+					if interval == secondsPerDay {
+						whole = max(whole, v.count+1)
+					} else {
+						end = max(end, (i+1)*int(interval)/60)
+					}
+				}
+				s.Lanes = append(s.Lanes, l)
+			}
+			d.Sources = append(d.Sources, s)
+		}
+		if whole > 0 && end > 0 {
+			d.Elapsed = max(end, int(whole-1)/60+1)
+		}
+		merge.Arrange(d.Sources, o[pd.Participant].devices)
+		out[pd] = merger.Explain(&d).Steps
 	}
 	return out
 }
@@ -326,7 +409,8 @@ func TestGroupSizes(t *testing.T) {
 }
 
 // TestAgainstModel commits random runs between checkpoints, evictions and restarts, clean ones and
-// such that leave everything in the journal, and compares every total with the model.
+// such that leave everything in the journal, some under another merge policy, and changes of participants'
+// orders of sources; and compares every total with the model.
 func TestAgainstModel(t *testing.T) {
 	for seed := range uint64(9) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
@@ -334,7 +418,8 @@ func TestAgainstModel(t *testing.T) {
 			rng := rand.New(rand.NewPCG(seed, 1))
 			cfg := testConfig(t.TempDir())
 			cfg.HeadBytes = []int64{1, 10 << 10, 1 << 20}[seed%3]
-			m := make(model)
+			m, o := make(model), new(liveOrders)
+			cfg.Orders = o.open
 			r := start(t, cfg)
 			for range 300 {
 				switch rng.IntN(40) {
@@ -343,9 +428,18 @@ func TestAgainstModel(t *testing.T) {
 				case 1:
 					r.end()
 					cfg.StopWithin = time.Duration(rng.IntN(2)) * 2 * time.Second
+					if rng.IntN(2) == 0 {
+						cfg.Sources = randomSources(rng)
+					}
 					r = start(t, cfg)
+				case 2:
+					p := steps.ParticipantID(fmt.Sprintf("p%d", rng.IntN(4)))
+					if err := r.Reorder(context.Background(), p, o.setter(p, randomOrder(rng))); err != nil {
+						t.Fatal(err)
+					}
 				default:
 					run := randomRun(rng)
+					coarsen(&run, rng)
 					want, c := m.add(&run), payload(run)
 					if err := r.append(c); err != nil {
 						t.Fatal(err)
@@ -355,9 +449,11 @@ func TestAgainstModel(t *testing.T) {
 					}
 				}
 			}
-			if got, want := r.totals(), m.totals(); !maps.Equal(got, want) {
+			<-r.retotalled
+			if got, want := r.totals(), m.totals(*cfg.Sources, o.all()); !maps.Equal(got, want) {
 				t.Errorf("totals %v; want %v", got, want)
 			}
+			r.checkMinutes()
 		})
 	}
 }
@@ -383,7 +479,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 				d.part([]byte("d")).cells.merge(cellsOf(&runs[i]))
 				d.part([]byte("d")).cells.merge(cellsOf(&runs[rng.IntN(i+1)]))
 			}
-			got := appendBlock(nil, d)
+			got := blockOf(d)
 			if want == nil {
 				want = got
 			}
@@ -394,7 +490,7 @@ func TestOrderDoesNotMatter(t *testing.T) {
 			if err := back.parse(got); err != nil {
 				t.Fatal(err)
 			}
-			if again := appendBlock(nil, back); !slices.Equal(again, got) {
+			if again := blockOf(back); !slices.Equal(again, got) {
 				t.Fatalf("seed %d: a block decodes to another day", seed)
 			}
 		}
@@ -424,7 +520,7 @@ func TestCoarseRecords(t *testing.T) {
 			for i := range tc.runs {
 				d.merge(cellsOf(&tc.runs[i]))
 			}
-			if got := total([]part{{"d", d}}); got != tc.want {
+			if got := defaultTotals.steps("p", &hotDay{parts: []part{{"d", d}}}); got != tc.want {
 				t.Errorf("total %d; want %d", got, tc.want)
 			}
 		})
@@ -446,12 +542,12 @@ func TestDirtyDaysSurvive(t *testing.T) {
 		{"in the table", func() { r.settle(); r.end(); r = start(t, cfg) }},
 	} {
 		restart.do()
-		days, err := r.Dirty(10)
-		if err != nil || len(days) != 1 || days[0].ParticipantDay != pd || days[0].Steps != 70 {
-			t.Fatalf("%s: dirty days %v, %v", restart.name, days, err)
+		days := r.reportedDays()
+		if len(days) != 1 || days[0].ParticipantDay != pd || days[0].Steps != 70 {
+			t.Fatalf("%s: dirty days %v", restart.name, days)
 		}
 	}
-	days, _ := r.Dirty(10)
+	days := r.reportedDays()
 	award := steps.Award{ParticipantDay: pd, Steps: 70, Points: 3, RuleSet: "x@1", Mark: days[0].Mark}
 	if err := r.append(payload(minutes("p", "d", 2, 1, 5))); err != nil {
 		t.Fatal(err)
@@ -459,7 +555,7 @@ func TestDirtyDaysSurvive(t *testing.T) {
 	if err := r.PutAwards(context.Background(), []steps.Award{award}); err != nil {
 		t.Fatal(err)
 	}
-	if days, _ = r.Dirty(10); len(days) != 1 || days[0].Steps != 75 {
+	if days = r.reportedDays(); len(days) != 1 || days[0].Steps != 75 {
 		t.Fatalf("the day changed after it was read; dirty days %v", days)
 	}
 	award.Steps, award.Mark = 75, days[0].Mark
@@ -469,7 +565,7 @@ func TestDirtyDaysSurvive(t *testing.T) {
 	r.settle()
 	r.end()
 	r = start(t, cfg)
-	if days, _ = r.Dirty(10); len(days) != 0 {
+	if days = r.reportedDays(); len(days) != 0 {
 		t.Errorf("scored, but dirty: %v", days)
 	}
 }
@@ -676,7 +772,7 @@ func FuzzParseBlock(f *testing.F) {
 	d := new(hotDay)
 	run := minutes("p", "d", 1, 10, 0, 0, 5, 300, 0)
 	d.part([]byte("d")).cells.merge(cellsOf(&run))
-	f.Add(appendBlock(nil, d))
+	f.Add(blockOf(d))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		d := new(hotDay)
 		if d.parse(b) != nil {
@@ -689,8 +785,8 @@ func FuzzParseBlock(f *testing.F) {
 				}
 			}
 		}
-		again, back := appendBlock(nil, d), new(hotDay)
-		if err := back.parse(again); err != nil || !slices.Equal(appendBlock(nil, back), again) {
+		again, back := blockOf(d), new(hotDay)
+		if err := back.parse(again); err != nil || !slices.Equal(blockOf(back), again) {
 			t.Fatalf("what was decoded is encoded to something else: %v", err)
 		}
 	})

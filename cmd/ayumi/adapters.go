@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"sync"
 
 	"ayumi/ingest"
+	"ayumi/points"
+	"ayumi/registry"
 	"ayumi/steps"
 )
 
@@ -46,6 +49,46 @@ func (o ownDays) OwnDays(ctx context.Context, device steps.DeviceID, r steps.Day
 	}
 	return out, nil
 }
+
+// people is what points depend on beside days.
+type people struct {
+	r     *registry.Registry
+	since *sync.Map // from a day to the range that begins with it, so that it is made once
+}
+
+// Person implements points.People. Who is not recorded as a resident of some days is one of all, and who
+// is not recorded as enrolled is so from the day of registration on.
+func (p people) Person(id steps.ParticipantID) points.Person {
+	r, ok := p.r.Scored(id)
+	if !ok {
+		return points.Person{}
+	}
+	out := points.Person{Born: r.Born, BornKnown: r.BornKnown}
+	if t := r.Traits; t != nil {
+		out.Cohort, out.Resident, out.Enrolled = t.Cohort, t.Resident, t.Enrolled
+		if b := t.Baseline; b != nil {
+			out.Baseline = points.PersonalBaseline{Known: true, Steps: b.Steps, From: b.From}
+		}
+	}
+	if len(out.Resident) == 0 {
+		out.Resident = always
+	}
+	if len(out.Enrolled) == 0 {
+		out.Enrolled = p.from(r.Since)
+	}
+	return out
+}
+
+func (p people) from(day steps.Day) []steps.DayRange {
+	if r, ok := p.since.Load(day); ok {
+		return r.([]steps.DayRange)
+	}
+	r, _ := p.since.LoadOrStore(day, []steps.DayRange{{From: day}})
+	return r.([]steps.DayRange)
+}
+
+// always holds every day that a device can report.
+var always = []steps.DayRange{{}}
 
 // adminDays is what the administrator's API reads days from.
 type adminDays struct{ g *gateway }

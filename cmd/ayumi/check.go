@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 
+	"ayumi/registry"
 	"ayumi/steps"
 	"ayumi/store"
 )
@@ -82,6 +83,8 @@ func checkStore(cmd *cobra.Command, dir string, acceptLoss bool) (report *store.
 	cfg := defaultConfig()
 	sc := cfg.store(path)
 	sc.AcceptLoss = acceptLoss
+	sc.Sources = nil // those that the store's totals are by
+	sc.Orders = func(t store.Table) (store.Orders, error) { return registry.Open(t, registry.Config{}) }
 	s, err := store.Open(sc, cfg.logger(cmd.ErrOrStderr()), prometheus.NewRegistry())
 	if err != nil {
 		return nil, err
@@ -115,6 +118,9 @@ func printReport(cmd *cobra.Command, format format, r *store.Report) error {
 		{"problems", r.ProblemCount},
 	} {
 		fmt.Fprintf(w, "%-34s %v\n", line.label, line.value)
+	}
+	if r.Retotalling {
+		fmt.Fprintln(w, "the gateway has yet to total all days anew under another merge policy")
 	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(w, "  %s\n", p)

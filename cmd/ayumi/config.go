@@ -17,6 +17,7 @@ import (
 	"ayumi/closing"
 	"ayumi/ingest"
 	"ayumi/ingest/mqtt"
+	"ayumi/merge"
 	"ayumi/points"
 	"ayumi/steps"
 	"ayumi/store"
@@ -40,6 +41,17 @@ type programmeConfig struct {
 	TimeZone string `mapstructure:"time_zone"`
 	Preset   string `mapstructure:"preset"`
 	Rules    string `mapstructure:"rules"`
+
+	Sources sourcesConfig `mapstructure:"sources"`
+}
+
+// sourcesConfig is a merge.Config, whose fields it has.
+type sourcesConfig struct {
+	Policy                merge.Policy     `mapstructure:"policy"`
+	Manual                merge.OriginRule `mapstructure:"manual"`
+	Unknown               merge.OriginRule `mapstructure:"unknown"`
+	NotCarriedMinutes     int              `mapstructure:"not_carried_minutes"`
+	ClockToleranceMinutes int              `mapstructure:"clock_tolerance_minutes"`
 }
 
 type mqttConfig struct {
@@ -119,7 +131,7 @@ func unfitted() config {
 	st, mq := store.DefaultConfig(""), mqtt.DefaultConfig()
 	return config{
 		Profile:   profileAuto,
-		Programme: programmeConfig{TimeZone: "Asia/Tokyo", Preset: "yokohama"},
+		Programme: programmeConfig{TimeZone: "Asia/Tokyo", Preset: "yokohama", Sources: sourcesConfig(merge.DefaultConfig())},
 		MQTT: mqttConfig{
 			Listen: "127.0.0.1:1883", ListenTLS: "127.0.0.1:8883", ConnectionsPerDevice: mq.ConnectionsPerDevice,
 			ConnectTimeout: mq.ConnectTimeout, KeepAliveMax: mq.KeepAliveMax, ReceiveMaximum: mq.ReceiveMaximum,
@@ -160,7 +172,7 @@ func loadConfig(name string) (config, error) {
 	if err := v.ReadInConfig(); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w", name, err)
 	}
-	hooks := viper.DecodeHook(durationHook)
+	hooks := viper.DecodeHook(mapstructure.ComposeDecodeHookFunc(durationHook, mapstructure.TextUnmarshallerHookFunc()))
 	strict := func(d *mapstructure.DecoderConfig) { d.WeaklyTypedInput = false }
 	if err := v.UnmarshalExact(&cfg, hooks, strict); err != nil {
 		return cfg, steps.Errorf("read config", steps.Invalid, "%q: %w; config.example.yaml lists every key", name, err)
@@ -198,6 +210,9 @@ func (c *config) check() error {
 	}
 	if err := c.checkBounds(); err != nil {
 		return err
+	}
+	if sources := merge.Config(c.Programme.Sources); sources.Validate() != nil {
+		return fmt.Errorf("programme.sources: %w", sources.Validate())
 	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		return fmt.Errorf("tls.cert_file and tls.key_file go together; set both or neither")
@@ -311,6 +326,7 @@ func (c *config) rules() (*points.RuleBook, error) {
 // storeConfig returns the store's part, for a data directory.
 func (c *config) store(dir string) store.Config {
 	s := store.DefaultConfig(dir)
+	*s.Sources = merge.Config(c.Programme.Sources)
 	s.QueueLen = c.Store.QueueLen
 	s.CheckpointBytes = c.Store.CheckpointBytes
 	s.CheckpointEvery = c.Store.CheckpointEvery

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding"
 	"fmt"
 	"io"
 	"maps"
@@ -19,6 +20,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"ayumi/merge"
 	"ayumi/registry"
 	"ayumi/steps"
 )
@@ -44,10 +46,22 @@ func keysOf(t *testing.T, of reflect.Type, prefix string) []string {
 		switch {
 		case tag == "":
 			t.Errorf("%s.%s has no mapstructure tag", of, f.Name)
-		case f.Type.Kind() == reflect.Struct:
+		case f.Type.Kind() == reflect.Struct && !reflect.PointerTo(f.Type).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()):
 			keys = append(keys, keysOf(t, f.Type, prefix+tag+".")...)
 		default:
 			keys = append(keys, prefix+tag)
+		}
+	}
+	return keys
+}
+
+// keysIn lists the keys of a document, dotted.
+func keysIn(doc map[string]any, prefix string) (keys []string) {
+	for key, value := range doc {
+		if section, nested := value.(map[string]any); nested {
+			keys = append(keys, keysIn(section, prefix+key+".")...)
+		} else {
+			keys = append(keys, prefix+key)
 		}
 	}
 	return keys
@@ -62,16 +76,7 @@ func TestExampleConfigMentionsEveryKey(t *testing.T) {
 	if err := yaml.Unmarshal(text, &example); err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for section, value := range example {
-		keys, nested := value.(map[string]any)
-		if !nested {
-			got = append(got, section)
-		}
-		for key := range keys {
-			got = append(got, section+"."+key)
-		}
-	}
+	got := keysIn(example, "")
 	slices.Sort(got)
 	want := keysOf(t, reflect.TypeFor[config](), "")
 	slices.Sort(want)
@@ -106,6 +111,11 @@ func TestConfigRefuses(t *testing.T) {
 		{"no YAML", "mqtt: [\n", "line"},
 		{"unknown level", "log:\n  level: loud\n", "loud"},
 		{"unknown format", "log:\n  format: xml\n", "xml"},
+		{"unknown policy", "programme:\n  sources:\n    policy: all\n", "programme.sources.policy"},
+		{"unknown treatment", "programme:\n  sources:\n    manual: some\n", "programme.sources.manual"},
+		{"unknown key of sources", "programme:\n  sources:\n    typed: exclude\n", "typed"},
+		{"no tolerance", "programme:\n  sources:\n    clock_tolerance_minutes: 0\n", "programme.sources: cannot use merge policy: clock_tolerance_minutes is 0"},
+		{"not carried for a moment", "programme:\n  sources:\n    not_carried_minutes: 4\n", "not_carried_minutes is 4"},
 		{"certificate without key", "tls:\n  cert_file: a.pem\n", "tls.key_file"},
 		{"plain MQTT everywhere", "mqtt:\n  listen: 0.0.0.0:1883\n", "mqtt.listen_tls"},
 		{"plain MQTT on every address", "mqtt:\n  listen: :1883\n", "beyond the loopback"},
@@ -118,6 +128,19 @@ func TestConfigRefuses(t *testing.T) {
 				t.Errorf("%v, want %q", err, c.says)
 			}
 		})
+	}
+}
+
+func TestConfigOfSources(t *testing.T) {
+	want := defaultConfig()
+	want.Programme.Sources.Policy = merge.OneDevice
+	want.Programme.Sources.Manual = merge.OriginRule{Treatment: merge.Cap, Steps: 3000}
+	got, err := loadConfig(wrote(t, "config.yaml", []byte("programme:\n  sources:\n    policy: one-device\n    manual: cap:3000\n")))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if sources := *got.store("").Sources; sources.Policy != merge.OneDevice || sources.Unknown.Treatment != merge.Accept {
+		t.Errorf("the store gets %+v", sources)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"net"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -86,13 +87,13 @@ func (g *gateway) openStore() (err error) {
 	}
 	g.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	g.store, err = store.Open(g.cfg.store(filepath.Join(g.dir, "store")), g.log, g.metrics)
-	if err != nil {
-		return err
+	cfg := g.cfg.store(filepath.Join(g.dir, "store"))
+	cfg.Calendar = g.calendar
+	cfg.Orders = func(t store.Table) (store.Orders, error) {
+		g.registry, err = registry.Open(t, registry.Config{Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics})
+		return g.registry, err
 	}
-	g.registry, err = registry.Open(g.store.Table(), registry.Config{
-		Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics,
-	})
+	g.store, err = store.Open(cfg, g.log, g.metrics)
 	return err
 }
 
@@ -114,7 +115,8 @@ func (g *gateway) assemble() error {
 	if g.rules, err = g.cfg.rules(); err != nil {
 		return err
 	}
-	g.engine, err = points.NewEngine(points.EngineConfig{Rules: g.rules}, g.store, g.registry, g.log, g.metrics)
+	g.engine, err = points.NewEngine(points.EngineConfig{Rules: g.rules, Calendar: g.calendar, Clock: g.clock},
+		g.store, people{g.registry, new(sync.Map)}, g.log, g.metrics)
 	if err != nil {
 		return err
 	}
@@ -253,7 +255,7 @@ func (g *gateway) openAdmin() (err error) {
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
 		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
-		Pays: g.pays, Rescore: g.store.RescoreParticipant,
+		Pays: g.pays, Explain: explainer{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }

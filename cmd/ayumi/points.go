@@ -27,7 +27,7 @@ func pointsCommand() *cobra.Command {
 		Example: "  ayumi points --data-dir DIR --from 2026-10-01 --to 2026-12-31 --output csv",
 		Args:    noVerb,
 	}
-	cmd.AddCommand(pointsBalance(), pointsBalances(), pointsStatement(), pointsTotals(),
+	cmd.AddCommand(pointsExplain(), pointsBalance(), pointsBalances(), pointsStatement(), pointsTotals(),
 		pointsBonus(), pointsCorrect(), pointsHold(), pointsRelease(),
 		pointsClose(), pointsClosed(), pointsLate(), pointsPeriods(), pointsExpire())
 	which.add(cmd)

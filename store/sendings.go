@@ -1,0 +1,227 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/dgraph-io/badger/v4"
+
+	"ayumi/steps"
+)
+
+// sendings are the calendar days on which something was sent for a participant and that are not on
+// disk yet. mu of the store guards them.
+type sendings map[steps.ParticipantID][]steps.Day
+
+// sentDay returns the calendar day of a receipt time. It is for the committer.
+func (s *Store) sentDay(receivedAt int64) steps.Day {
+	if c := &s.sentOn; receivedAt < c.start || receivedAt >= c.end {
+		c.day = s.cfg.Calendar.Day(receivedAt)
+		c.start, c.end = s.cfg.Calendar.Bounds(c.day)
+	}
+	return s.sentOn.day
+}
+
+// dayBounds remembers the day of the last receipt time.
+type dayBounds struct {
+	day        steps.Day
+	start, end int64
+}
+
+// send notes that a device sent something for a participant on a calendar day. The caller holds mu.
+func (s *Store) send(c *contactState, p steps.ParticipantID, on steps.Day) {
+	c.sentOn, c.sentFor = on, p
+	if own := s.sent[p]; !slices.Contains(own, on) {
+		s.sent[p] = append(own, on)
+		s.markDirty(steps.ParticipantDay{Participant: p, Day: on})
+	}
+}
+
+// sentPart is how many of a participant's days a checkpoint has written.
+type sentPart struct {
+	participant steps.ParticipantID
+	days        int
+}
+
+// writeSendings writes the first of participants and returns the others.
+func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantID) ([]steps.ParticipantID, error) {
+	n := min(len(participants), pieceKeys/2) // a key and a mark each
+	for _, p := range participants[:n] {
+		set, _, err := s.storedSendings(txn, p)
+		if err != nil {
+			return nil, err
+		}
+		s.mu.RLock()
+		days := s.sent[p]
+		s.mu.RUnlock()
+		changed := false
+		for _, day := range days {
+			changed = set.Add(day) || changed
+			pd := steps.ParticipantDay{Participant: p, Day: day}
+			if !s.persistMark(pd, false) {
+				continue
+			}
+			if err := txn.Set(dayKey(prefixDirty, pd), unreported); err != nil {
+				return nil, err
+			}
+		}
+		s.sentParts = append(s.sentParts, sentPart{p, len(days)})
+		if !changed {
+			continue
+		}
+		body, err := set.AppendBinary(nil)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.setSealed(txn, sendingsKey(p), body); err != nil {
+			return nil, err
+		}
+	}
+	return participants[n:], nil
+}
+
+// forgetSendings drops from memory what has become durable.
+func (s *Store) forgetSendings() {
+	for some := range slices.Chunk(s.sentParts, daysAtOnce) {
+		s.mu.Lock()
+		for _, part := range some {
+			if left := s.sent[part.participant][part.days:]; len(left) > 0 {
+				s.sent[part.participant] = slices.Clone(left)
+			} else {
+				delete(s.sent, part.participant)
+			}
+		}
+		s.mu.Unlock()
+	}
+	s.sentParts = s.sentParts[:0]
+}
+
+// Sendings returns the calendar days on which something was sent for a participant: an upload, new or
+// not, of a device that is theirs.
+func (s *Store) Sendings(p steps.ParticipantID) (set steps.DaySet, err error) {
+	s.mu.RLock()
+	recent := s.sent[p] // before the snapshot: what is dropped meanwhile is in it
+	s.mu.RUnlock()
+	err = s.db.View(func(txn *badger.Txn) (err error) {
+		set, _, err = s.storedSendings(txn, p)
+		return err
+	})
+	for _, day := range recent {
+		set.Add(day)
+	}
+	return set, err
+}
+
+// EachSendings calls fn for every participant for whom something was ever sent, by ID, with the days as
+// Sendings returns them.
+func (s *Store) EachSendings(ctx context.Context, fn func(steps.ParticipantID, *steps.DaySet) error) error {
+	recent := s.recentSendings()
+	flush := func(before steps.ParticipantID, all bool) error {
+		for len(recent) > 0 && (all || recent[0].participant < before) {
+			var set steps.DaySet
+			for _, day := range recent[0].days {
+				set.Add(day)
+			}
+			if err := fn(recent[0].participant, &set); err != nil {
+				return err
+			}
+			recent = recent[1:]
+		}
+		return nil
+	}
+	err := s.db.View(func(txn *badger.Txn) error {
+		return scan(txn, []byte{prefixSendings}, nil, true, func(key, value []byte) error {
+			p := steps.ParticipantID(key[1:])
+			set, err := s.openSendings(key, value)
+			if err = cmp.Or(err, ctx.Err(), flush(p, false)); err != nil {
+				return err
+			}
+			if len(recent) > 0 && recent[0].participant == p {
+				for _, day := range recent[0].days {
+					set.Add(day)
+				}
+				recent = recent[1:]
+			}
+			return fn(p, &set)
+		})
+	})
+	return cmp.Or(err, flush("", true))
+}
+
+type recentSending struct {
+	participant steps.ParticipantID
+	days        []steps.Day
+}
+
+// recentSendings returns what is not on disk yet, by participant.
+func (s *Store) recentSendings() []recentSending {
+	s.mu.RLock()
+	out := make([]recentSending, 0, len(s.sent))
+	for p, days := range s.sent {
+		out = append(out, recentSending{p, days})
+	}
+	s.mu.RUnlock()
+	slices.SortFunc(out, func(a, b recentSending) int { return cmp.Compare(a.participant, b.participant) })
+	return out
+}
+
+func (s *Store) storedSendings(txn *badger.Txn, p steps.ParticipantID) (set steps.DaySet, found bool, err error) {
+	key := sendingsKey(p)
+	item, err := txn.Get(key)
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return set, false, nil
+	}
+	if err == nil {
+		err = item.Value(func(v []byte) (err error) {
+			set, err = s.openSendings(key, v)
+			return err
+		})
+	}
+	return set, true, err
+}
+
+func (s *Store) openSendings(key, value []byte) (set steps.DaySet, err error) {
+	body, err := s.auth.open(key, value)
+	if err == nil {
+		err = set.UnmarshalBinary(body)
+	}
+	if err != nil {
+		return set, corrupt("sendings", string(key[1:]), err)
+	}
+	return set, nil
+}
+
+func sendingsKey(p steps.ParticipantID) []byte { return append([]byte{prefixSendings}, p...) }
+
+// unreported is the value of a dirty mark on a day of which no steps need be stored.
+var unreported = []byte{1}
+
+// withoutSteps reports whether a day without a block may have an award: something else was recorded for
+// it.
+func (s *Store) withoutSteps(txn *badger.Txn, pd steps.ParticipantDay) (bool, error) {
+	if hasActivity(txn, pd) {
+		return true, nil
+	}
+	sent, _, err := s.storedSendings(txn, pd.Participant)
+	if err != nil {
+		return false, err
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return sent.Has(pd.Day) || slices.Contains(s.sent[pd.Participant], pd.Day), nil
+}
+
+// markOf returns the dirty mark that belongs on disk for a day in txn.
+func markOf(txn *badger.Txn, pd steps.ParticipantDay) ([]byte, error) {
+	_, err := txn.Get(dayKey(prefixDay, pd))
+	if errors.Is(err, badger.ErrKeyNotFound) {
+		return unreported, nil
+	}
+	return nil, err
+}
+
+// isUnreported tells the two kinds of dirty marks apart.
+func isUnreported(value []byte) bool { return bytes.Equal(value, unreported) }
