@@ -90,6 +90,9 @@ func (c *Closer) alone(ctx context.Context, op string) (done func(), err error) 
 // PeriodOf returns the point period into which a day's points go.
 func (c *Closer) PeriodOf(day steps.Day) steps.Period { return c.cfg.Periods.Of(day) }
 
+// OpenUntil returns the last calendar day on which late data of day change its points.
+func (c *Closer) OpenUntil(day steps.Day) steps.Day { return c.cfg.Periods.OpenUntil(day) }
+
 // Periods returns the point periods that have begun, by rising date.
 func (c *Closer) Periods() []steps.Period { return c.cfg.Periods.Until(c.today()) }
 

@@ -270,17 +270,22 @@ func TestWaitingForAnotherClosingIsBounded(t *testing.T) {
 }
 
 func TestLateDaysAreCounted(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := newBook()
-		b.late = 17
-		r := newRig(t, b, plain, 0)
-		stop := r.start(t)
-		synctest.Wait()
-		stop()
-		if n := r.metric(t, "late_days"); n != 17 {
-			t.Errorf("%v late days", n)
-		}
-	})
+	for late, want := range map[int]float64{0: 0, 17: 17, mostLate + 1: mostLate} {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBook()
+			b.late = late
+			r := newRig(t, b, plain, 0)
+			stop := r.start(t)
+			synctest.Wait()
+			stop()
+			if n := r.metric(t, "late_days"); n != want {
+				t.Errorf("%v late days, want %v", n, want)
+			}
+			if n := r.metric(t, "failures_total"); n != 0 {
+				t.Errorf("%v failures", n)
+			}
+		})
+	}
 }
 
 // TestPatience starts a gateway that was away for a month, with one closing interrupted. That goes on at

@@ -27,7 +27,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		last:         gauge("last_closed_day_seconds", "The date of the last closed day, as UTC seconds of its midnight; 0 before the first."),
 		due:          gauge("due_days", "Days that late data no longer change and that are not closed yet."),
-		late:         gauge("late_days", "Participant-days with late data that staff have not decided on, counted hourly."),
+		late:         gauge("late_days", "Participant-days with late data that staff have not decided on, counted hourly up to 100,000."),
 		available:    gauge("available_points", "Points that can be exchanged, of everybody, added up hourly."),
 		pending:      gauge("pending_points", "Points that are held for review, of everybody, added up hourly."),
 		days:         counter("days_total", "Days closed."),

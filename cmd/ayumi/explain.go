@@ -51,7 +51,7 @@ func (e explainer) Explain(ctx context.Context, pd steps.ParticipantDay) (*expla
 			Interval: u.Interval, Cells: u.Cells, Steps: u.Steps,
 		})
 	}
-	in.Standing, err = e.standing(ctx, pd, in.Score.Deadlines.Steps)
+	in.Standing, err = e.standing(ctx, pd, e.g.closer.OpenUntil(pd.Day))
 	if err != nil {
 		return nil, err
 	}

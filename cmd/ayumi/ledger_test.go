@@ -355,3 +355,50 @@ func (p *programme) expires(finalAfter int) {
 		p.t.Errorf("statement %q %v", rows, err)
 	}
 }
+
+// TestActivityEarns records a checkup, whose points are provisional, closes its day, and takes it back too
+// late.
+func TestActivityEarns(t *testing.T) {
+	cfg := testConfig()
+	cfg.Programme.Rules = wrote(t, "rules.yaml", []byte("programme: checkups\nrule_sets:\n  - effective: 2000-01-01\n    rules:\n"+
+		"      - name: checkup\n        activity: {kinds: [checkup], points: 100, once: month}\n"))
+	g := startGateway(t, cfg, t.TempDir())
+	ctx, c := t.Context(), g.client
+	if _, err := c.AddParticipant(ctx, "p-1", nil); err != nil {
+		t.Fatal(err)
+	}
+	yesterday := today(t, c) - 1
+	pd := steps.ParticipantDay{Participant: "p-1", Day: yesterday}
+	for range 2 { // once counts
+		if a, err := c.AddActivity(ctx, pd, "checkup", "desk"); err != nil || !a.Counts {
+			t.Fatalf("%+v %v", a, err)
+		}
+	}
+	has := func(provisional, available steps.Points) {
+		t.Helper()
+		b, err := c.Balance(ctx, "p-1")
+		if err != nil || b.Provisional != provisional || b.Available != available {
+			t.Errorf("%+v %v, want %d provisional and %d available", b, err, provisional, available)
+		}
+		addsUp(t, c, "p-1", &b)
+	}
+	has(100, 0)
+	if _, err := c.CancelActivity(ctx, pd, "checkup", "desk", "of another person"); err != nil {
+		t.Fatal(err)
+	}
+	has(0, 0)
+	if _, err := c.AddActivity(ctx, pd, "checkup", "desk"); err != nil {
+		t.Fatal(err)
+	}
+	days, err := c.CloseDays(ctx, admin.CloseRequest{Through: &yesterday, Early: true, By: "desk"})
+	if err != nil || len(days) != 1 || days[0].Points != 100 {
+		t.Fatalf("%+v %v", days, err)
+	}
+	has(0, 100)
+	if _, err := c.CancelActivity(ctx, pd, "checkup", "desk", "of another person after all"); err != nil {
+		t.Fatal(err)
+	}
+	has(0, 100)
+	mustVerb(t, "points", "late", "correct", "--data-dir", g.dir, "p-1", yesterday.String(), "--reason", "of another person", "--by", "desk")
+	has(0, 0)
+}
