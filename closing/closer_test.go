@@ -118,13 +118,13 @@ func TestInterruptedClosingGoesOn(t *testing.T) {
 }
 
 func interrupted(t *testing.T, seed uint64) {
-	rng := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
+	rng, failures := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
 	b := newBook()
 	b.earn(3, first-20, first-15, first-9, first-8)
 	kinds := []steps.Kind{steps.Unavailable, steps.Overload, steps.Internal}
 	b.fail = func(method string) error {
-		if rng.IntN(3) == 0 {
-			return steps.Errorf(method, kinds[rng.IntN(len(kinds))], "not now")
+		if failures.IntN(3) == 0 {
+			return steps.Errorf(method, kinds[failures.IntN(len(kinds))], "not now")
 		}
 		return nil
 	}
