@@ -41,6 +41,9 @@ type Config struct {
 	Periods  *Periods
 	Calendar steps.Calendar
 	Clock    func() time.Time // time.Now when nil
+	// Patience is how long after Run began nothing that is due is closed, so that devices which could not
+	// deliver while the gateway was away have their turn.
+	Patience time.Duration
 	Logger   *slog.Logger
 	Metrics  prometheus.Registerer
 }
@@ -53,6 +56,7 @@ type Closer struct {
 	engine   Engine
 	metrics  *metrics
 	busy     chan struct{} // holds a value while somebody closes or expires
+	began    time.Time     // when Run did
 	done     steps.Day     // on which everything due was closed; Run's
 }
 
@@ -134,8 +138,9 @@ func (c *Closer) unclosed(ctx context.Context, through steps.Day) ([]unclosed, e
 	return days, nil
 }
 
-// closeDue closes the days that late data no longer change, up to the first that they do.
-func (c *Closer) closeDue(ctx context.Context, today steps.Day) error {
+// closeDue closes the days that late data no longer change, up to the first that they do; or only those
+// whose closing was begun.
+func (c *Closer) closeDue(ctx context.Context, today steps.Day, begun bool) error {
 	days, err := c.unclosed(ctx, today-1)
 	if err != nil {
 		return err
@@ -145,6 +150,9 @@ func (c *Closer) closeDue(ctx context.Context, today steps.Day) error {
 	})
 	if due >= 0 {
 		days = days[:due]
+	}
+	if begun {
+		days = slices.DeleteFunc(days, func(u unclosed) bool { return u.period == "" })
 	}
 	for i := range days {
 		c.metrics.due.Set(float64(len(days) - i))

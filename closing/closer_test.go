@@ -288,3 +288,28 @@ func TestLateDaysAreCounted(t *testing.T) {
 		})
 	}
 }
+
+// TestPatience starts a gateway that was away for a month, with one closing interrupted. That goes on at
+// once; nothing else is closed until devices have had their turn.
+func TestPatience(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.earn(3, steps.DateDay(1999, 12, 1), steps.DateDay(1999, 12, 2))
+		first := steps.DateDay(1999, 12, 1)
+		b.closed[first] = steps.ClosedDay{Day: first, State: steps.DayClosing, Period: "1999"}
+		r := newRig(t, b, plain, 0)
+		r.cfg.Patience = 6 * time.Hour
+		stop := r.start(t)
+		defer stop()
+		synctest.Wait()
+		r.wantOrder(t, first)
+		time.Sleep(6*time.Hour - time.Second)
+		synctest.Wait()
+		r.wantOrder(t, first)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if len(b.order) < 2 || b.order[1] != first+1 {
+			t.Errorf("closed %v", b.order)
+		}
+	})
+}

@@ -19,10 +19,11 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
-// Run closes what is due, at once and when the programme's next day begins, and expires what is over, every
-// hour too, until ctx ends; then it returns nil. What fails is logged, counted and tried again: nobody's
-// upload waits for it.
+// Run closes what is due when Patience is over and whenever the programme's next day begins, ends at once
+// what was interrupted, and expires what is over, every hour too, until ctx ends; then it returns nil. What
+// fails is logged, counted and tried again: nobody's upload waits for it.
 func (c *Closer) Run(ctx context.Context) error {
+	c.began = c.cfg.Clock()
 	for retry := firstRetry; ; {
 		err := c.pass(ctx)
 		if ctx.Err() != nil {
@@ -60,7 +61,11 @@ func (c *Closer) failed(ctx context.Context, err error, wait time.Duration) {
 func (c *Closer) next() time.Duration {
 	now := c.cfg.Clock()
 	_, end := c.cfg.Calendar.Bounds(c.cfg.Calendar.Day(now.Unix()))
-	return min(look, max(time.Second, time.Unix(end, 0).Sub(now)))
+	wait := time.Unix(end, 0).Sub(now)
+	if patience := c.began.Add(c.cfg.Patience).Sub(now); patience > 0 {
+		wait = min(wait, patience)
+	}
+	return min(look, max(time.Second, wait))
 }
 
 // pass does all that is due.
@@ -75,10 +80,13 @@ func (c *Closer) pass(ctx context.Context) error {
 		if err := c.engine.Settle(ctx); err != nil {
 			return err
 		}
-		if err := c.closeDue(ctx, today); err != nil {
+		patient := c.cfg.Clock().Sub(c.began) < c.cfg.Patience
+		if err := c.closeDue(ctx, today, patient); err != nil {
 			return err
 		}
-		c.done = today
+		if !patient {
+			c.done = today
+		}
 	}
 	if err := c.expireDue(ctx, today); err != nil {
 		return err

@@ -164,11 +164,17 @@ func newRig(t testing.TB, zone string, j ingest.Journal) *rig {
 	return r
 }
 
+// sources is a merge policy under which totals show whatever was stored.
+func sources() merge.Config {
+	cfg := merge.DefaultConfig()
+	cfg.Manual.Treatment = merge.Accept
+	return cfg
+}
+
 // storeConfig is one for small stores.
 func storeConfig(dir string) store.Config {
 	cfg := store.DefaultConfig(dir)
-	// The tests see by the totals what was stored.
-	cfg.Sources.Policy, cfg.Sources.Manual.Treatment = merge.MaxMinute, merge.Accept
+	*cfg.Sources = sources()
 	cfg.MemTableBytes, cfg.GroupBytes, cfg.MinFreeBytes = 16<<20, 1<<20, 1
 	return cfg
 }

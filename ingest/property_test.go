@@ -10,6 +10,7 @@ import (
 	"pgregory.net/rapid"
 
 	"ayumi/ingest"
+	"ayumi/merge"
 	"ayumi/protocol/native"
 	"ayumi/steps"
 )
@@ -89,52 +90,51 @@ func (v modelValue) beats(old modelValue) bool {
 	return v.origin > old.origin
 }
 
-// totals sums each day's minutes, each the largest of the participant's devices. What a coarser
-// record holds beyond the finer ones is spread evenly over the minutes that these leave open.
+// totals merges each day's devices, in the order of their IDs, by the merge room's own explanation.
 func (m model) totals() map[steps.ParticipantDay]uint64 {
-	byInterval := slices.SortedFunc(maps.Keys(m), func(a, b modelCell) int { return int(a.interval) - int(b.interval) })
-	type deviceDay struct {
-		steps.ParticipantDay
-		device steps.DeviceID
+	days := make(map[steps.ParticipantDay]map[steps.DeviceID]bool)
+	for c := range m {
+		pd := steps.ParticipantDay{Participant: c.participant, Day: steps.Day(c.day)}
+		if days[pd] == nil {
+			days[pd] = make(map[steps.DeviceID]bool)
+		}
+		days[pd][c.device] = true
 	}
-	minutes := make(map[deviceDay]map[int64]uint64)
-	for _, c := range byInterval {
-		k := deviceDay{steps.ParticipantDay{Participant: c.participant, Day: steps.Day(c.day)}, c.device}
-		if minutes[k] == nil {
-			minutes[k] = make(map[int64]uint64)
-		}
-		span := int64(c.interval / 60)
-		var open []int64
-		rest := uint64(m[c].count)
-		for i := c.index * span; i < (c.index+1)*span; i++ {
-			if n, known := minutes[k][i]; known {
-				rest -= min(n, rest)
-			} else {
-				open = append(open, i)
-			}
-		}
-		for i, at := range open {
-			minutes[k][at] = rest / uint64(len(open))
-			if uint64(i) < rest%uint64(len(open)) {
-				minutes[k][at]++
-			}
-		}
-	}
-	best := make(map[steps.ParticipantDay]map[int64]uint64)
-	for k, day := range minutes {
-		if best[k.ParticipantDay] == nil {
-			best[k.ParticipantDay] = make(map[int64]uint64)
-		}
-		for i, n := range day {
-			best[k.ParticipantDay][i] = max(best[k.ParticipantDay][i], n)
-		}
+	merger, err := merge.New(sources())
+	if err != nil {
+		panic(err)
 	}
 	out := make(map[steps.ParticipantDay]uint64)
-	for pd, day := range best {
-		out[pd] = 0
-		for _, n := range day {
-			out[pd] += n
+	for pd, devices := range days {
+		d := merge.Day{Length: 1440}
+		end, whole := 0, -1 // of what is shorter than the day; steps of what is not
+		for _, device := range slices.Sorted(maps.Keys(devices)) {
+			s := merge.Source{Device: device, Origins: []steps.Origin{0, 0, 1, 2}} // marks are origins plus one
+			for _, interval := range []uint32{60, 900, 3600, 86400} {
+				l := merge.Lane{Interval: interval}
+				for i := range 86400 / int64(interval) {
+					cell := modelCell{participant: pd.Participant, device: device, day: int64(pd.Day), interval: interval, index: i}
+					v, known := m[cell]
+					mark := uint16(0)
+					if known {
+						mark = uint16(v.origin) + 1
+					}
+					l.Counts, l.Marks = append(l.Counts, v.count), append(l.Marks, mark)
+					switch {
+					case known && interval == 86400:
+						whole = max(whole, int(v.count))
+					case known:
+						end = max(end, int(i+1)*int(interval/60))
+					}
+				}
+				s.Lanes = append(s.Lanes, l)
+			}
+			d.Sources = append(d.Sources, s)
 		}
+		if whole >= 0 && end > 0 {
+			d.Elapsed = max(end, whole/60+1)
+		}
+		out[pd] = merger.Explain(&d).Steps
 	}
 	return out
 }

@@ -98,7 +98,8 @@ type limitsConfig struct {
 }
 
 type pointsConfig struct {
-	FinalAfterDays int `mapstructure:"final_after_days"`
+	FinalAfterDays  int           `mapstructure:"final_after_days"`
+	CloseAfterStart time.Duration `mapstructure:"close_after_start"`
 }
 
 type storeConfig struct {
@@ -152,6 +153,7 @@ func unfitted() config {
 			DeviceRate:         rates.Device.PerSecond, DeviceBurst: rates.Device.Burst,
 			ReaderRate: rates.Reader.PerSecond, ReaderBurst: rates.Reader.Burst,
 		},
+		Points: pointsConfig{CloseAfterStart: 6 * time.Hour},
 		Store: storeConfig{
 			CheckpointEvery: st.CheckpointEvery, QuarantinePerDevice: st.QuarantinePerDevice, MinFreeBytes: st.MinFreeBytes,
 		},
@@ -255,6 +257,7 @@ func (c *config) checkBounds() error {
 		{"limits.reader_rate", c.Limits.ReaderRate, 0, 1e6},
 		{"limits.reader_burst", c.Limits.ReaderBurst, 1, 1e9},
 		{"points.final_after_days", c.Points.FinalAfterDays, 0, closing.MaxFinalAfter},
+		{"points.close_after_start", c.Points.CloseAfterStart, 0, int64(7 * 24 * time.Hour)},
 		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
 		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
 		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},

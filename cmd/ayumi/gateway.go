@@ -142,6 +142,7 @@ func (g *gateway) openClosing() error {
 	}
 	g.closer, err = closing.New(closing.Config{
 		Periods: periods, Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
+		Patience: g.cfg.Points.CloseAfterStart,
 	}, g.store, g.store, g.engine)
 	return err
 }
