@@ -59,6 +59,7 @@ type Deps struct {
 	Quarantine Quarantine
 	Devices    Devices
 	Explain    Explainer
+	Rules      Rules
 	Ledger     Ledger
 	Closing    Closing
 	Closed     ClosedDays
@@ -186,6 +187,10 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/exchanges/{id}":                       s.exchange,
 		"POST /v1/exchanges/{id}/ship":                 s.ship,
 		"POST /v1/exchanges/{id}/cancel":               s.cancel,
+
+		"GET /v1/rules":         s.showRules,
+		"POST /v1/rules/try":    s.tryRules,
+		"POST /v1/rules/reload": s.reloadRules,
 
 		"GET /v1/calendar": s.calendar,
 		"GET /v1/status":   s.status,

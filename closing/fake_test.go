@@ -154,7 +154,7 @@ func newRig(t *testing.T, b *book, rules string, finalAfter int) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	periods, err := NewPeriods(book, finalAfter)
+	periods, err := NewPeriods(func() *points.RuleBook { return book }, finalAfter)
 	if err != nil {
 		t.Fatal(err)
 	}

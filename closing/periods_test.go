@@ -36,7 +36,7 @@ func periodsOf(t *testing.T, rules string, finalAfter int) *Periods {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := NewPeriods(book, finalAfter)
+	p, err := NewPeriods(func() *points.RuleBook { return book }, finalAfter)
 	if err != nil {
 		t.Fatal(err)
 	}

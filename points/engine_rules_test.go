@@ -33,6 +33,7 @@ func TestEngineAnyRules(t *testing.T) {
 		r.m.beforePut = func() {}
 		r.pass()
 		r.m.check(r.e.Rules(), r.people, r.today)
+		r.tryOther()
 	})
 }
 
@@ -78,6 +79,49 @@ func (r *anyRules) pass() {
 	}
 	if err := r.e.drain(ctx); err != nil {
 		r.Fatal(err)
+	}
+}
+
+// tryOther tries the other rules and then puts them into force: what a trial says has to come true.
+func (r *anyRules) tryOther() {
+	other := r.books[0]
+	if r.e.Rules() == other {
+		other = r.books[1]
+	}
+	from := booksFrom + steps.Day(r.in(0, 50, "tried from"))
+	trial, rows, err := r.e.Try(context.Background(), other, steps.DayRange{From: from}, func(steps.Day) bool { return false })
+	if err != nil {
+		r.Fatal(err)
+	}
+	sum := func() (out map[steps.ParticipantID]steps.Points) {
+		out = map[steps.ParticipantID]steps.Points{}
+		for key, a := range r.m.awards {
+			if key.Day >= from {
+				out[key.Participant] += a.Points
+			}
+		}
+		return out
+	}
+	before := sum()
+	r.e.SetRules(other)
+	r.pass()
+	after := sum()
+	var all Trial
+	for _, row := range rows {
+		all.add(&row)
+		if row.Before != before[row.Participant] || row.After != after[row.Participant] {
+			r.Errorf("the trial says %+v; there were %d points, and are %d", row, before[row.Participant], after[row.Participant])
+		}
+		delete(before, row.Participant)
+		delete(after, row.Participant)
+	}
+	if all.Before != trial.Before || all.After != trial.After || all.Gain != trial.Gain || all.Lose != trial.Lose || trial.ClosedAfter != 0 {
+		r.Errorf("the rows add up to %+v, the trial is %+v", all, trial)
+	}
+	for p, n := range before {
+		if n != 0 || after[p] != 0 {
+			r.Errorf("the trial does not know %s, who had %d points and has %d", p, n, after[p])
+		}
 	}
 }
 

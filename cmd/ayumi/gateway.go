@@ -43,7 +43,6 @@ type gateway struct {
 	registry   *registry.Registry
 	pipeline   *ingest.Pipeline
 	allowances *ingest.Allowances
-	rules      *points.RuleBook
 	engine     *points.Engine
 	closer     *closing.Closer
 	mqtt       *mqtt.Server
@@ -111,11 +110,11 @@ func (g *gateway) fitFiles() error {
 }
 
 func (g *gateway) assemble() error {
-	var err error
-	if g.rules, err = g.cfg.rules(); err != nil {
+	rules, err := g.cfg.rules()
+	if err != nil {
 		return err
 	}
-	g.engine, err = points.NewEngine(points.EngineConfig{Rules: g.rules, Calendar: g.calendar, Clock: g.clock},
+	g.engine, err = points.NewEngine(points.EngineConfig{Rules: rules, Calendar: g.calendar, Clock: g.clock},
 		g.store, people{g.registry, new(sync.Map)}, g.log, g.metrics)
 	if err != nil {
 		return err
@@ -136,7 +135,7 @@ func (g *gateway) assemble() error {
 }
 
 func (g *gateway) openClosing() error {
-	periods, err := closing.NewPeriods(g.rules, g.cfg.Points.FinalAfterDays)
+	periods, err := closing.NewPeriods(g.engine.Rules, g.cfg.Points.FinalAfterDays)
 	if err != nil {
 		return err
 	}
@@ -149,7 +148,7 @@ func (g *gateway) openClosing() error {
 
 // pays reports whether the rules of a day pay for an activity.
 func (g *gateway) pays(day steps.Day, kind steps.ActivityKind) bool {
-	set, ok := g.rules.On(day)
+	set, ok := g.engine.Rules().On(day)
 	return ok && slices.Contains(set.Activities(), string(kind))
 }
 
@@ -256,7 +255,7 @@ func (g *gateway) openAdmin() (err error) {
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
 		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
-		Pays: g.pays, Explain: explainer{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
+		Pays: g.pays, Explain: explainer{g}, Rules: adminRules{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }
@@ -281,6 +280,7 @@ func (g *gateway) Run(ctx context.Context) error {
 	}
 	administration := newStage(g.admin.Run)
 	renewal := newStage(g.renewCertificate)
+	rules := newStage(g.reloadOnHangup)
 	g.monitor.ready.Store(true)
 
 	var cause error
@@ -293,7 +293,7 @@ func (g *gateway) Run(ctx context.Context) error {
 	}
 	g.monitor.ready.Store(false)
 	g.log.Info("stopping")
-	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(),
+	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(), rules.stop(),
 		closer.stop(), engine.stop(), committer.stop())
 	return errors.Join(err, serving.Wait())
 }

@@ -30,7 +30,7 @@ var rooms = map[string][]string{
 	"pki":               {"steps"},
 	"problem":           {"steps"},
 	"explain":           {"steps", "merge", "points"},
-	"admin":             {"steps", "problem", "registry", "explain"},
+	"admin":             {"steps", "problem", "registry", "explain", "points"},
 	"uplink":            {"steps", "problem", "protocol", "protocol/native"},
 	"uplink/uplinktest": {"steps", "protocol", "protocol/native", "uplink"},
 	"replay":            {"steps", "protocol", "protocol/native", "uplink"},

@@ -12,7 +12,7 @@ import (
 )
 
 func rulesCommand() *cobra.Command {
-	return group("rules", "Check a programme's rules", rulesCheck())
+	return group("rules", "Check, try and reload a programme's rules", rulesCheck(), rulesTry(), rulesReload(), rulesShow())
 }
 
 func rulesCheck() *cobra.Command {
