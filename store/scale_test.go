@@ -469,7 +469,7 @@ func TestScaleDisk(t *testing.T) {
 				}
 			}
 			f.wait()
-			score(t, r.Store)
+			score(t, r.Store, "yokohama")
 			r.end()
 			whole := float64(diskBytes(t, cfg.Dir)) / float64(n)
 			db, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
@@ -494,9 +494,9 @@ type nobody struct{}
 func (nobody) Person(steps.ParticipantID) points.Person { return points.Person{} }
 
 // score runs the points engine until nothing waits for it.
-func score(t *testing.T, s *Store) {
+func score(t *testing.T, s *Store, preset string) {
 	t.Helper()
-	rules, err := points.Preset("yokohama")
+	rules, err := points.Preset(preset)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -520,7 +520,7 @@ func score(t *testing.T, s *Store) {
 func TestScaleScore(t *testing.T) {
 	n := participants(t, 3000)
 	r := start(t, scaleConfig(t.TempDir(), n))
-	score(t, r.Store) // nothing; from now on the rules are known
+	score(t, r.Store, "yokohama") // nothing; from now on the rules are known
 	f := &feeder{t: t, s: r.Store}
 	rng := rand.New(rand.NewPCG(1, 2))
 	for round := range 2 {
@@ -532,10 +532,58 @@ func TestScaleScore(t *testing.T) {
 			r.settle()
 		}
 		m := begin(t)
-		score(t, r.Store)
+		score(t, r.Store, "yokohama")
 		wall, _ := m.end("scored", n)
 		if n >= scaleLarge && wall > 3*time.Second*time.Duration(n)/scaleLarge {
 			t.Errorf("scored in %s; want 3 s", wall)
+		}
+	}
+}
+
+// TestScaleRescore changes the rules of a month that everybody walked in: to others that look at a day by
+// itself, and to others with a cap of a week.
+func TestScaleRescore(t *testing.T) {
+	n, days := participants(t, 500), 5
+	if n >= scaleLarge {
+		days = 30
+	}
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(peakBytes - peakBytes/6))
+	r := start(t, scaleConfig(t.TempDir(), n))
+	score(t, r.Store, "yokohama") // nothing; from now on the rules are known
+	f := &feeder{t: t, s: r.Store}
+	counts := make([]uint32, 120)
+	for day := range days {
+		for who := range n {
+			for i := range counts {
+				counts[i] = uint32(who*7919+day*104729) % 130
+			}
+			f.upload(who, day0+steps.Day(day), uint64(day), 600, counts)
+		}
+		f.wait()
+		score(t, r.Store, "yokohama")
+	}
+	for range 2 {
+		r.settle()
+	}
+	for _, preset := range []string{"yamagata", "vitality-uk"} {
+		forgetPeak(t)
+		m := begin(t)
+		score(t, r.Store, preset)
+		wall, _ := m.end(fmt.Sprintf("%d days of each scored by %s", days, preset), n*days)
+		peak := status(t, "VmHWM")
+		t.Logf("%d MiB at the peak", peak>>20)
+		rescored := 0
+		err := r.EachDay(context.Background(), steps.DayRange{}, "", func(a steps.Award) error {
+			if strings.HasPrefix(a.RuleSet, preset+"@") {
+				rescored++
+			}
+			return nil
+		})
+		if err != nil || rescored != n*days {
+			t.Errorf("%d days were scored by %s (%v), want %d", rescored, preset, err, n*days)
+		}
+		if n >= scaleLarge && (wall > 3*time.Minute || peak > peakBytes) {
+			t.Errorf("scored in %s with %d MiB; want 3 min and 2,048 MiB", wall, peak>>20)
 		}
 	}
 }

@@ -50,6 +50,15 @@ func (o ownDays) OwnDays(ctx context.Context, device steps.DeviceID, r steps.Day
 	return out, nil
 }
 
+// ExplainDay implements https.Days.
+func (o ownDays) ExplainDay(ctx context.Context, device steps.DeviceID, day steps.Day) (any, error) {
+	p, ok := o.g.registry.Binding(device, day)
+	if !ok {
+		return nil, steps.Errorf("explain day", steps.NotFound, "the device was nobody's on %s; ask for a day on which it was bound", day)
+	}
+	return explainer{o.g}.Explain(ctx, steps.ParticipantDay{Participant: p, Day: day})
+}
+
 // people is what points depend on beside days.
 type people struct {
 	r     *registry.Registry

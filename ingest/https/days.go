@@ -54,6 +54,31 @@ func (x *exchange) ownDays() {
 	x.reply(http.StatusOK, typeJSON, append(body, '\n'))
 }
 
+// ownDay answers GET /v1/days/DAY: what the day earned and why, in Japanese and English and as data.
+func (x *exchange) ownDay(text string) {
+	x.allowance.Spend(1, x.s.cfg.Now())
+	day, err := steps.ParseDay(text)
+	if err != nil {
+		x.fail(steps.E("read the day in the path", steps.Invalid, err))
+		return
+	}
+	ctx, cancel := context.WithTimeout(x.r.Context(), x.s.cfg.CommitTimeout)
+	defer cancel()
+	explained, err := x.s.days.ExplainDay(ctx, x.id.Device, day)
+	if err != nil {
+		if ctx.Err() != nil {
+			err = steps.E("explain day", steps.Unavailable, err)
+		}
+		x.fail(err)
+		return
+	}
+	body, err := json.Marshal(explained)
+	if err != nil {
+		panic("https: an explanation cannot be marshalled: " + err.Error())
+	}
+	x.reply(http.StatusOK, typeJSON, append(body, '\n'))
+}
+
 // dayRange reads from and to, both inclusive. Without to the range ends today; without from it
 // covers 31 days.
 func (s *Server) dayRange(query string) (steps.DayRange, error) {

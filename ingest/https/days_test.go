@@ -105,3 +105,28 @@ func TestOwnDaysTooSlow(t *testing.T) {
 		checkProblem(t, answer(s.Handler(), prepare(httptest.NewRequest(http.MethodGet, "/v1/days", nil))), 503, "/problems/unavailable")
 	})
 }
+
+func TestOwnDay(t *testing.T) {
+	for _, c := range []struct {
+		path, want, detail string
+		status             int
+	}{
+		{"2026-11-20", `{"day":"2026-11-20","device":"` + string(testDevice) + `"}` + "\n", "", 200},
+		{"1969-12-31", "", "nobody's on 1969-12-31", 404},
+		{"yesterday", "", `"yesterday" is not a date`, 400},
+		{"2026-11-20/more", "", "is not a date", 400},
+		{"", "", "is not a date", 400},
+	} {
+		t.Run(c.path, func(t *testing.T) {
+			s, _ := newServer(t, testConfig(), &fakeGateway{}, fakeDays(noDays))
+			w := answer(s.Handler(), prepare(httptest.NewRequest(http.MethodGet, "/v1/days/"+c.path, nil)))
+			if c.status == 200 {
+				if got := readAll(t, w); w.StatusCode != 200 || got != c.want {
+					t.Errorf("%d %s, want %s", w.StatusCode, got, c.want)
+				}
+				return
+			}
+			checkProblem(t, w, c.status, map[int]string{400: "/problems/invalid", 404: "/problems/not-found"}[c.status], c.detail)
+		})
+	}
+}

@@ -62,6 +62,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 		x.route = routeDays
 		x.dispatch("GET, HEAD, OPTIONS", x.ownDays, r.Method == http.MethodGet || r.Method == http.MethodHead)
 	default:
+		if day, ok := strings.CutPrefix(r.URL.Path, "/v1/days/"); ok {
+			x.route = routeDays
+			x.dispatch("GET, HEAD, OPTIONS", func() { x.ownDay(day) }, r.Method == http.MethodGet || r.Method == http.MethodHead)
+			return
+		}
 		x.problem(newProblem(problem.Of(steps.NotFound), "nothing is at this path; send uploads by POST to /v1/uploads, read your days by GET from /v1/days"))
 	}
 }

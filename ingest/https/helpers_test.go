@@ -86,6 +86,14 @@ func (f fakeDays) OwnDays(ctx context.Context, d steps.DeviceID, r steps.DayRang
 	return f(ctx, d, r)
 }
 
+// ExplainDay explains a day by its name.
+func (f fakeDays) ExplainDay(_ context.Context, d steps.DeviceID, day steps.Day) (any, error) {
+	if day < 0 {
+		return nil, steps.Errorf("explain day", steps.NotFound, "%s was nobody's on %s", d, day)
+	}
+	return map[string]any{"day": day, "device": d}, nil
+}
+
 func noDays(context.Context, steps.DeviceID, steps.DayRange) ([]steps.Award, error) { return nil, nil }
 
 func storedReceipt(group uint64) *steps.Receipt {

@@ -29,6 +29,9 @@ type Gateway interface {
 type Days interface {
 	// OwnDays returns the caller's days, oldest first, merged over everything acknowledged so far.
 	OwnDays(ctx context.Context, device steps.DeviceID, days steps.DayRange) ([]steps.Award, error)
+	// ExplainDay returns what one of the caller's days earned and why, to be sent as JSON. It is NotFound on a
+	// day on which the device was nobody's.
+	ExplainDay(ctx context.Context, device steps.DeviceID, day steps.Day) (any, error)
 }
 
 // Server is the HTTPS listener.
