@@ -128,10 +128,11 @@ func interrupted(t *testing.T, seed uint64) {
 		}
 		return nil
 	}
-	for range 5 { // each a process
+	lives := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+	for range 5 {                           // each a process
 		r := newRig(t, b, plain, 0)
 		stop := r.start(t)
-		time.Sleep(time.Duration(rng.IntN(20)) * time.Second)
+		time.Sleep(time.Duration(lives.IntN(20)) * time.Second)
 		stop()
 	}
 	b.fail = func(string) error { return nil }

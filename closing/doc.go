@@ -14,8 +14,8 @@
 //     the next pass, into the period into which it began.
 //
 // Caveats:
-//   - Days before the first with data are left open, and due days are closed when a day begins or the
-//     gateway starts. So a gateway that is new, or into which an export of past years is replayed, takes
-//     all of it until the end of the calendar day.
+//   - Days before the first with data are left open, and due days are closed when a day begins, or when
+//     a gateway that was started has had patience. So a gateway that is new, or into which an export of past
+//     years is replayed, takes all of it until then.
 //   - Who sets the clock forward closes the days that have data. Nothing opens a day again.
 package closing

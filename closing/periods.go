@@ -19,9 +19,9 @@ type Periods struct {
 	after steps.Day
 }
 
-// NewPeriods takes the periods of the rule book that rules returns, each time anew. finalAfter is for how many days after it a day stays
-// open; 0 is what its rule set says, and more than [MaxFinalAfter] is Invalid. Neither reaches beyond
-// the grace of the day's period.
+// NewPeriods takes the periods of the rule book that rules returns, each time anew. finalAfter is for how
+// many days after it a day stays open; 0 is what its rule set says, and more than [MaxFinalAfter] is
+// Invalid. Neither reaches beyond the grace of the day's period.
 func NewPeriods(rules func() *points.RuleBook, finalAfter int) (*Periods, error) {
 	if finalAfter < 0 || finalAfter > MaxFinalAfter {
 		return nil, steps.Errorf("set up point periods", steps.Invalid,

@@ -19,9 +19,9 @@ const (
 	lastRetry  = 5 * time.Minute
 )
 
-// Run closes what is due when Patience is over and whenever the programme's next day begins, ends at once what
-// was interrupted, and expires what is over, every hour too, until ctx ends; then it returns nil. What fails is logged, counted and tried again: nobody's
-// upload waits for it.
+// Run closes what is due when Patience is over and whenever the programme's next day begins, ends at once
+// what was interrupted, and expires what is over, every hour too, until ctx ends; then it returns nil. What
+// fails is logged, counted and tried again: nobody's upload waits for it.
 func (c *Closer) Run(ctx context.Context) error {
 	c.began = c.cfg.Clock()
 	for retry := firstRetry; ; {

@@ -51,7 +51,7 @@ func TestLedgerAgainstModel(t *testing.T) {
 func (k *bookkeeper) step() {
 	ctx := context.Background()
 	p := many(k.rng.IntN(4))
-	day := day0 + steps.Day(k.rng.IntN(12))
+	day := day0 + steps.Day(k.rng.IntN(modelDays))
 	period := periods()[k.rng.IntN(2)].ID
 	switch n := k.rng.IntN(40); {
 	case n < 14:
@@ -232,6 +232,9 @@ func (k *bookkeeper) compare() {
 	k.compareRest(totals)
 }
 
+// modelDays is how many days the model is asked about.
+const modelDays = 12
+
 // compareSums looks at what everybody together has, and at the days that are open.
 func (k *bookkeeper) compareSums(all map[steps.ParticipantID]steps.Balance) {
 	k.t.Helper()
@@ -257,7 +260,11 @@ func (k *bookkeeper) compareSums(all map[steps.ParticipantID]steps.Balance) {
 			open[d.day] = struct{}{}
 		}
 	}
-	if days := k.r.OpenDays(); !slices.Equal(days, slices.Sorted(maps.Keys(open))) {
+	days := slices.DeleteFunc(k.r.OpenDays(), func(d steps.Day) bool {
+		_, known := k.m.closed[d]
+		return !known && d >= day0+modelDays // on which something was sent: the model knows nothing of that
+	})
+	if !slices.Equal(days, slices.Sorted(maps.Keys(open))) {
 		k.t.Errorf("open days %v; want %v", days, slices.Sorted(maps.Keys(open)))
 	}
 }

@@ -108,7 +108,7 @@ func rulesReload() *cobra.Command {
 		Long: "Have a running gateway read the file again that programme.rules names, and score every stored day by it. Days that\n" +
 			"are closed keep their points; where the rules would have given others, they are listed (ayumi points late). A file\n" +
 			"with a mistake is refused with its lines and fields, and the gateway keeps the rules that it has. SIGHUP does the same.",
-		Example: "  ayumi rules check rules.yaml && ayumi rules reload --data-dir DIR",
+		Example: "  ayumi rules reload --data-dir DIR",
 		Args:    exactArgs(),
 	}
 	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, _ []string, f format) error {
