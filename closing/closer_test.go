@@ -118,7 +118,7 @@ func TestInterruptedClosingGoesOn(t *testing.T) {
 }
 
 func interrupted(t *testing.T, seed uint64) {
-	rng, failures := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // a test
+	failures := rand.New(rand.NewPCG(seed, 0)) //nolint:gosec // a test
 	b := newBook()
 	b.earn(3, first-20, first-15, first-9, first-8)
 	kinds := []steps.Kind{steps.Unavailable, steps.Overload, steps.Internal}
