@@ -20,6 +20,7 @@ type Activity struct {
 	Participant steps.ParticipantID `json:"participant"`
 	Day         steps.Day           `json:"day"`
 	Kind        steps.ActivityKind  `json:"kind"`
+	Times       uint8               `json:"times"` // how often that day
 	RecordedAt  time.Time           `json:"recorded_at"`
 	By          string              `json:"by"`
 	Counts      bool                `json:"counts"`              // whether a rule of the day pays for it
@@ -30,6 +31,7 @@ type Activity struct {
 type newActivity struct {
 	Day    *steps.Day         `json:"day"`
 	Kind   steps.ActivityKind `json:"kind"`
+	Times  uint8              `json:"times,omitempty"` // how often that day; once if it is not given
 	By     string             `json:"by"`
 	Reason string             `json:"reason,omitempty"`
 }
@@ -39,7 +41,7 @@ type activityList struct {
 }
 
 func (s *Server) activityOf(a *steps.Activity) Activity {
-	out := Activity{Participant: a.Participant, Day: a.Day, Kind: a.Kind, RecordedAt: instant(a.RecordedAt), By: a.By,
+	out := Activity{Participant: a.Participant, Day: a.Day, Kind: a.Kind, Times: max(a.Times, 1), RecordedAt: instant(a.RecordedAt), By: a.By,
 		Counts: a.Cancelled.At == 0 && s.d.Pays(a.Day, a.Kind)}
 	if c := a.Cancelled; c.At != 0 {
 		out.Cancelled = &Decision{At: instant(c.At), By: c.By, Reason: c.Reason}
@@ -87,6 +89,9 @@ func (s *Server) activityRequest(w http.ResponseWriter, r *http.Request, op stri
 	return pd, in, err
 }
 
+// maxTimes is how often an activity can be recorded for a day; rules count no more.
+const maxTimes = 100
+
 func (s *Server) addActivity(w http.ResponseWriter, r *http.Request) error {
 	const op = "record activity"
 	pd, in, err := s.activityRequest(w, r, op)
@@ -97,13 +102,15 @@ func (s *Server) addActivity(w http.ResponseWriter, r *http.Request) error {
 	switch {
 	case pd.Day > today:
 		return steps.Errorf(op, steps.Invalid, "day is %s, and today is %s; check the date", pd.Day, today)
+	case in.Times > maxTimes:
+		return steps.Errorf(op, steps.Invalid, "times is %d; give 1 to %d", in.Times, maxTimes)
 	case in.Reason != "":
 		return steps.Errorf(op, steps.Invalid, "reason is for cancellations; leave it out")
 	}
 	if err := named(op, &in.By); err != nil {
 		return err
 	}
-	err = s.d.Activities.PutActivity(r.Context(), steps.Activity{ParticipantDay: pd, Kind: in.Kind, RecordedAt: s.cfg.Clock().Unix(), By: in.By})
+	err = s.d.Activities.PutActivity(r.Context(), steps.Activity{ParticipantDay: pd, Kind: in.Kind, Times: in.Times, RecordedAt: s.cfg.Clock().Unix(), By: in.By})
 	if err != nil {
 		return err
 	}

@@ -117,13 +117,13 @@ func (c *Client) EachExchange(ctx context.Context, f steps.ExchangeFilter, fn fu
 }
 
 // AddActivity records an activity; one that stands already is kept as it was recorded first.
-func (c *Client) AddActivity(ctx context.Context, pd steps.ParticipantDay, kind steps.ActivityKind, by string) (Activity, error) {
-	return post[Activity](ctx, c, participantPath(pd.Participant, "activities"), newActivity{Day: &pd.Day, Kind: kind, By: by})
+func (c *Client) AddActivity(ctx context.Context, pd steps.ParticipantDay, kind steps.ActivityKind, times uint8, by string) (Activity, error) {
+	return post[Activity](ctx, c, participantPath(pd.Participant, "activities"), newActivity{Day: &pd.Day, Kind: kind, Times: times, By: by})
 }
 
 // CancelActivity takes an activity back. By and reason are kept for good and may not be empty.
 func (c *Client) CancelActivity(ctx context.Context, pd steps.ParticipantDay, kind steps.ActivityKind, by, reason string) (Activity, error) {
-	return post[Activity](ctx, c, participantPath(pd.Participant, "activities/cancel"), newActivity{&pd.Day, kind, by, reason})
+	return post[Activity](ctx, c, participantPath(pd.Participant, "activities/cancel"), newActivity{Day: &pd.Day, Kind: kind, By: by, Reason: reason})
 }
 
 // Activities returns a participant's activities in range, by day and kind, cancelled ones included.

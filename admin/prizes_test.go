@@ -93,11 +93,11 @@ func TestActivities(t *testing.T) {
 	ctx := context.Background()
 	b := desk(t)
 	pd := steps.ParticipantDay{Participant: "p1", Day: today - 1}
-	a, err := b.c.AddActivity(ctx, pd, "checkup", "desk")
+	a, err := b.c.AddActivity(ctx, pd, "checkup", 1, "desk")
 	must(t, err)
-	want := Activity{Participant: "p1", Day: today - 1, Kind: "checkup", RecordedAt: now, By: "desk", Counts: true}
+	want := Activity{Participant: "p1", Day: today - 1, Kind: "checkup", Times: 1, RecordedAt: now, By: "desk", Counts: true}
 	same(t, a, want)
-	a, err = b.c.AddActivity(ctx, pd, "chekcup", "desk")
+	a, err = b.c.AddActivity(ctx, pd, "chekcup", 1, "desk")
 	must(t, err)
 	if a.Counts {
 		t.Error("no rule pays for a chekcup")

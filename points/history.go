@@ -56,7 +56,7 @@ func (s *scorer) describe(f *history, day steps.Day, total uint64) *Facts {
 	deadline := s.book.Deadlines(day).Activities
 	for i := range own {
 		if a := &own[i]; a.Cancelled.At == 0 && s.calendar.Day(a.RecordedAt) <= deadline {
-			s.facts.Activities = append(s.facts.Activities, Activity{Kind: string(a.Kind), Times: 1})
+			s.facts.Activities = append(s.facts.Activities, Activity{Kind: string(a.Kind), Times: max(int(a.Times), 1)})
 		}
 	}
 	return &s.facts

@@ -1,6 +1,7 @@
 package points
 
 import (
+	"errors"
 	"slices"
 	"strings"
 
@@ -304,6 +305,11 @@ func (p *parser) activity(n node, d *setDraft, r *Rule) {
 	}
 	if v, ok := p.required(n, keys, "kinds", "list the kinds of activity that count, such as [checkup]"); ok {
 		r.Activities = p.labels(v)
+		for _, kind := range r.Activities {
+			if _, err := steps.ParseActivityKind(kind); err != nil {
+				p.mistake(v.Line, v.field, "%v", errors.Unwrap(err))
+			}
+		}
 		if len(r.Activities) > maxKinds {
 			p.mistake(v.Line, v.field, "has %d kinds; a rule takes at most %d, make it two", len(r.Activities), maxKinds)
 			r.Activities = r.Activities[:maxKinds]

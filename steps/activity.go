@@ -31,6 +31,7 @@ func ParseActivityKind(s string) (ActivityKind, error) {
 type Activity struct {
 	ParticipantDay
 	Kind       ActivityKind
+	Times      uint8  // how often that day; 0 and 1 are once
 	RecordedAt int64  // UTC seconds
 	By         string // who recorded it
 	// Cancelled, when its At is set, says who took the activity back, and why. It then earns nothing.

@@ -16,11 +16,11 @@ import (
 const activityBytes = 512
 
 // PutActivity stores an activity durably and has its day scored anew. It is idempotent: an activity
-// of that kind and day that stands already is kept as it was recorded first; one that was cancelled
-// is replaced. Kinds: Unavailable.
+// of that kind and day that stands already is kept as it was recorded first; one that was cancelled,
+// or happened another number of times, is replaced. Kinds: Unavailable.
 func (s *Store) PutActivity(ctx context.Context, a steps.Activity) error {
 	return s.changeActivity(ctx, a.ParticipantDay, a.Kind, func(old *steps.Activity) (*steps.Activity, error) {
-		if old != nil && old.Cancelled.At == 0 {
+		if old != nil && old.Cancelled.At == 0 && max(old.Times, 1) == max(a.Times, 1) {
 			return nil, nil
 		}
 		return &a, nil
@@ -146,7 +146,8 @@ func appendActivity(dst []byte, a *steps.Activity) []byte {
 	dst = appendString(dst, a.By)
 	dst = binary.AppendVarint(dst, a.Cancelled.At)
 	dst = appendString(dst, a.Cancelled.By)
-	return appendString(dst, a.Cancelled.Reason)
+	dst = appendString(dst, a.Cancelled.Reason)
+	return append(dst, a.Times)
 }
 
 func parseActivity(key, body []byte) (*steps.Activity, error) {
@@ -160,5 +161,8 @@ func parseActivity(key, body []byte) (*steps.Activity, error) {
 	r := reader{b: body}
 	a.RecordedAt, a.By = r.varint(), r.string()
 	a.Cancelled = steps.Cancellation{At: r.varint(), By: r.string(), Reason: r.string()}
+	if len(r.b) > 0 { // records of earlier builds have none
+		a.Times = r.byte()
+	}
 	return a, r.done()
 }

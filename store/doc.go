@@ -79,7 +79,9 @@
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
 //	                                 contact, tag
 //	h participant 0 day(4) kind      activity: varint recorded at, string by, varint cancelled at, string
-//	                                 by, string reason, tag
+//	                                 by, string reason, byte times, tag
+//	n participant                    calendar days on which something was sent: varint first day, a bit a
+//	                                 day, tag
 //	q id                             quarantine entry as JSON
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry, tag

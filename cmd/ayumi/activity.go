@@ -29,21 +29,24 @@ func activityArgs(args []string) (pd steps.ParticipantDay, kind steps.ActivityKi
 
 func activityAdd() *cobra.Command {
 	var by string
+	var times uint8
 	cmd := &cobra.Command{
 		Use:   "add PARTICIPANT KIND DATE",
 		Short: "Record an activity of a participant's day",
 		Long: "Record an activity of a participant's day, such as checkup, event, weight or blood_pressure; docs/rules.md says\n" +
-			"how rules pay for them. A kind counts once a day, and recording it again changes nothing.",
-		Example: "  ayumi activity add --data-dir DIR p-0001 checkup 2026-11-20",
-		Args:    exactArgs("PARTICIPANT", "KIND", "DATE"),
+			"how rules pay for them. Recording a kind again for the same day changes nothing, but for --times.",
+		Example: "  ayumi activity add --data-dir DIR p-0001 checkup 2026-11-20\n" +
+			"  ayumi activity add --data-dir DIR p-0001 challenge 2026-11-20 --times 3",
+		Args: exactArgs("PARTICIPANT", "KIND", "DATE"),
 	}
+	cmd.Flags().Uint8Var(&times, "times", 1, "`HOW` often that day")
 	cmd.Flags().StringVar(&by, "by", "", "who records it; your login `NAME` when absent")
 	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
 		pd, kind, err := activityArgs(args)
 		if err != nil {
 			return err
 		}
-		a, err := c.AddActivity(ctx, pd, kind, staffName(by))
+		a, err := c.AddActivity(ctx, pd, kind, times, staffName(by))
 		if err != nil {
 			return err
 		}

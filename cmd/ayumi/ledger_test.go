@@ -370,7 +370,7 @@ func TestActivityEarns(t *testing.T) {
 	yesterday := today(t, c) - 1
 	pd := steps.ParticipantDay{Participant: "p-1", Day: yesterday}
 	for range 2 { // once counts
-		if a, err := c.AddActivity(ctx, pd, "checkup", "desk"); err != nil || !a.Counts {
+		if a, err := c.AddActivity(ctx, pd, "checkup", 1, "desk"); err != nil || !a.Counts {
 			t.Fatalf("%+v %v", a, err)
 		}
 	}
@@ -387,7 +387,7 @@ func TestActivityEarns(t *testing.T) {
 		t.Fatal(err)
 	}
 	has(0, 0)
-	if _, err := c.AddActivity(ctx, pd, "checkup", "desk"); err != nil {
+	if _, err := c.AddActivity(ctx, pd, "checkup", 1, "desk"); err != nil {
 		t.Fatal(err)
 	}
 	days, err := c.CloseDays(ctx, admin.CloseRequest{Through: &yesterday, Early: true, By: "desk"})
