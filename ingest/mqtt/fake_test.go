@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -213,6 +214,7 @@ type pipeServer struct {
 	*Server
 	conns chan net.Conn
 	done  chan struct{}
+	once  sync.Once // closes done
 	tb    testing.TB
 }
 
@@ -255,11 +257,7 @@ func (p *pipeServer) Accept() (net.Conn, error) {
 }
 
 func (p *pipeServer) Close() error {
-	select {
-	case <-p.done:
-	default:
-		close(p.done)
-	}
+	p.once.Do(func() { close(p.done) })
 	return nil
 }
 
