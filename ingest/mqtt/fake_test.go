@@ -56,6 +56,7 @@ type fakeGateway struct {
 	submit func(ctx context.Context, env *ingest.Envelope) error // before a payload is queued
 	queued func(env *ingest.Envelope)                            // after it is
 	auto   bool                                                  // store at once
+	tell   bool                                                  // tell the listener that submit may wait
 }
 
 func newFake() *fakeGateway { return &fakeGateway{items: make(chan item, 1<<16)} }
@@ -74,6 +75,9 @@ func (g *fakeGateway) Authenticate(device steps.DeviceID, secret []byte) (steps.
 
 func (g *fakeGateway) Submit(ctx context.Context, env *ingest.Envelope, done ingest.Completion) error {
 	if g.submit != nil {
+		if g.tell && env.BeforeWait != nil {
+			env.BeforeWait()
+		}
 		if err := g.submit(ctx, env); err != nil {
 			return err
 		}

@@ -14,17 +14,18 @@ var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
 
 // inbox buffers what a connection received. Unlike bufio.Reader it lends out packets of any size
 // in place, it grows only once the bytes are there, so that a claimed length costs a peer as much
-// as it costs us, and it falls back to its small buffer before every read that may block for long.
+// as it costs us, and it falls back to its small buffer before every read that may block for long,
+// or to none at all (park).
 type inbox struct {
 	src  io.Reader
-	buf  []byte // idle, *busy or, for a large packet, its own
+	buf  []byte // idle, *busy, what was left when it was parked or, for a large packet, its own
 	r, w int    // buf[r:w] is unread
-	idle []byte
+	idle []byte // nil in a loop
 	busy *[busyBuffer]byte
 }
 
-func newInbox(src io.Reader, unread []byte) *inbox {
-	in := &inbox{src: src, idle: make([]byte, idleBuffer)}
+func newInbox(src io.Reader, unread []byte) inbox {
+	in := inbox{src: src, idle: make([]byte, idleBuffer)}
 	in.buf = in.idle
 	if len(unread) > len(in.buf) {
 		in.buf = make([]byte, len(unread))
@@ -41,9 +42,10 @@ func (in *inbox) skip(n int) { in.r += n }
 
 // fill reads once, making room so that need bytes from the front can become contiguous.
 func (in *inbox) fill(need int) error {
-	switch {
-	case in.r == in.w:
+	if in.r == in.w {
 		in.release()
+	}
+	switch {
 	case in.w < len(in.buf) && len(in.buf)-in.r >= need:
 	case in.busy == nil && len(in.buf) < busyBuffer:
 		in.busy = busyBuffers.Get().(*[busyBuffer]byte)
@@ -71,6 +73,16 @@ func (in *inbox) move(to []byte) {
 // release returns to the small buffer. Nothing may be unread.
 func (in *inbox) release() {
 	in.r, in.w, in.buf = 0, 0, in.idle
+	in.giveBack()
+}
+
+// park keeps what is unread and nothing else, unless that is a good part of a large packet.
+func (in *inbox) park() {
+	rest := in.unread()
+	if len(rest) > idleBuffer {
+		return
+	}
+	in.r, in.w, in.buf, in.idle = 0, len(rest), append([]byte(nil), rest...), nil
 	in.giveBack()
 }
 
