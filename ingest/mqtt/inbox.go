@@ -6,11 +6,15 @@ import (
 )
 
 const (
-	idleBuffer = 2 << 10  // what an idle connection holds
+	idleBuffer = 2 << 10  // what an idle connection holds, unless it is in a loop
+	loopBuffer = 4 << 10  // borrowed by one in a loop for its turn, or for as long as its packet waits
 	busyBuffer = 16 << 10 // borrowed while more than that is on its way
 )
 
-var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
+var (
+	loopBuffers = sync.Pool{New: func() any { return new([loopBuffer]byte) }}
+	busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
+)
 
 // inbox buffers what a connection received. Unlike bufio.Reader it lends out packets of any size
 // in place, it grows only once the bytes are there, so that a claimed length costs a peer as much
@@ -18,9 +22,10 @@ var busyBuffers = sync.Pool{New: func() any { return new([busyBuffer]byte) }}
 // or to none at all (park).
 type inbox struct {
 	src  io.Reader
-	buf  []byte // idle, *busy, what was left when it was parked or, for a large packet, its own
+	buf  []byte // idle, *turn, *busy, what was left when it was parked or, for a large packet, its own
 	r, w int    // buf[r:w] is unread
 	idle []byte // nil in a loop
+	turn *[loopBuffer]byte
 	busy *[busyBuffer]byte
 }
 
@@ -47,6 +52,9 @@ func (in *inbox) fill(need int) error {
 	}
 	switch {
 	case in.w < len(in.buf) && len(in.buf)-in.r >= need:
+	case in.idle == nil && in.turn == nil && in.busy == nil && need <= loopBuffer:
+		in.turn = loopBuffers.Get().(*[loopBuffer]byte)
+		in.move(in.turn[:])
 	case in.busy == nil && len(in.buf) < busyBuffer:
 		in.busy = busyBuffers.Get().(*[busyBuffer]byte)
 		in.move(in.busy[:])
@@ -87,6 +95,10 @@ func (in *inbox) park() {
 }
 
 func (in *inbox) giveBack() {
+	if in.turn != nil {
+		loopBuffers.Put(in.turn)
+		in.turn = nil
+	}
 	if in.busy != nil {
 		busyBuffers.Put(in.busy)
 		in.busy = nil

@@ -81,7 +81,7 @@ func TestIdleConnectionHoldsNothing(t *testing.T) {
 	}
 	for _, c := range parked(t, s, n+1) {
 		own(t, c, func() {
-			if c.in.buf != nil || c.in.idle != nil || c.in.busy != nil {
+			if c.in.buf != nil || c.in.idle != nil || c.in.turn != nil || c.in.busy != nil {
 				t.Error("an idle connection keeps a buffer")
 			}
 		})

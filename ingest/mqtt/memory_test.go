@@ -114,14 +114,14 @@ func TestInbox(t *testing.T) {
 				in.park()
 				if left <= idleBuffer {
 					small = 0
-					if len(in.buf) != left || in.busy != nil {
+					if len(in.buf) != left || in.turn != nil || in.busy != nil {
 						t.Fatalf("%d bytes of buffer for %d that wait", len(in.buf), left)
 					}
 				}
 			}
 		}
 		err := in.fill(1)
-		if in.release(); err != io.EOF || len(in.buf) != small || in.busy != nil {
+		if in.release(); err != io.EOF || len(in.buf) != small || in.turn != nil || in.busy != nil {
 			t.Fatalf("at the end: %v with a buffer of %d", err, len(in.buf))
 		}
 	})

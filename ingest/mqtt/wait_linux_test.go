@@ -41,6 +41,9 @@ func TestLoopGoesOn(t *testing.T) {
 			for _, c := range slow {
 				c.publish(1, "wait")
 				<-waiting
+				if n := len(connOf(t, s, c.name).in.buf); n > loopBuffer {
+					t.Errorf("a connection whose small packet waits holds %d bytes of buffer", n)
+				}
 				if !tc.tell { // two looks, after which the loop is somebody else's
 					s.inspect(time.Now())
 					s.inspect(time.Now())
@@ -70,6 +73,18 @@ func TestLoopGoesOn(t *testing.T) {
 			parked(t, s, len(slow)+len(others))
 		})
 	}
+}
+
+// connOf returns the connection of a device, which has one.
+func connOf(t *testing.T, s *Server, device string) *conn {
+	t.Helper()
+	for _, c := range serverConns(s) {
+		if string(c.key.device) == device {
+			return c
+		}
+	}
+	t.Fatalf("%s is not connected", device)
+	return nil
 }
 
 // TestThrottleInLoop has as many devices as the loops would need to stand still use up their allowance,
