@@ -119,20 +119,27 @@ func TestSubmitWhileStopping(t *testing.T) {
 	}
 }
 
-// TestOverload: a caller whose patience ends while the queue is full learns that it was refused.
+// TestOverload: a caller whose patience ends while the queue is full learns that it was refused, and
+// before it waits that it will.
 func TestOverload(t *testing.T) {
 	j := new(blocked)
 	r := newRig(t, "Asia/Tokyo", j)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	body := native.AppendUpload(nil, upload(1, minutes("2026-11-23T09:00:00", 5)), steps.Protobuf)
-	wantKind(t, r.p.Submit(ctx, r.envelope("pedo", steps.Protobuf, body), never{t}), steps.Overload)
+	env, told := r.envelope("pedo", steps.Protobuf, body), 0
+	env.BeforeWait = func() { told++ }
+	wantKind(t, r.p.Submit(ctx, env, never{t}), steps.Overload)
+	if told != 1 {
+		t.Errorf("the listener was told of the wait %d times, want once", told)
+	}
 }
 
 // blocked is a journal whose queue is full for ever.
 type blocked struct{ memory }
 
-func (*blocked) Append(ctx context.Context, _ *steps.Commit, _ steps.Completion) error {
+func (*blocked) Append(ctx context.Context, _ *steps.Commit, beforeWait func(), _ steps.Completion) error {
+	beforeWait()
 	<-ctx.Done()
 	return steps.E("queue", steps.Overload, ctx.Err())
 }

@@ -17,6 +17,9 @@ type Envelope struct {
 	Body       []byte // read until Submit returns, not afterwards
 	// Allowance is what the payload is charged to; nil charges nobody. The listener has asked it.
 	Allowance *Allowance
+	// BeforeWait, unless nil, is called by Submit before it waits for room in the store's queue. It is
+	// for a listener one goroutine of which serves many connections.
+	BeforeWait func()
 }
 
 // Completion is told the outcome of one submitted payload: exactly once for every Submit that

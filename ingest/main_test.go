@@ -121,7 +121,7 @@ type memory struct {
 	commits        []steps.Commit
 }
 
-func (m *memory) Append(_ context.Context, c *steps.Commit, done steps.Completion) error {
+func (m *memory) Append(_ context.Context, c *steps.Commit, _ func(), done steps.Completion) error {
 	if m.refuse != nil {
 		return m.refuse
 	}

@@ -24,8 +24,9 @@ type Directory interface {
 
 // Journal is what the pipeline needs from the store.
 type Journal interface {
-	// Append queues a commit, which it reads until it returns. See Completion for what done is told.
-	Append(ctx context.Context, c *steps.Commit, done steps.Completion) error
+	// Append queues a commit, which it reads until it returns. While the queue is full it waits, and
+	// calls beforeWait first unless that is nil. See Completion for what done is told.
+	Append(ctx context.Context, c *steps.Commit, beforeWait func(), done steps.Completion) error
 	// Quarantined returns one quarantined payload with its raw bytes.
 	Quarantined(ctx context.Context, id steps.QuarantineID) (*steps.QuarantineEntry, error)
 	// Resolve closes a quarantined payload without adding anything.
@@ -82,7 +83,7 @@ func (p *Pipeline) Submit(ctx context.Context, env *Envelope, done Completion) e
 	s.begin(env)
 	s.take(env)
 	env.Allowance.Spend(units(len(env.Body), len(s.commit.Receipt.Uploads), len(s.commit.Quarantine)), env.ReceivedAt)
-	return s.send(ctx, done)
+	return s.send(ctx, env.BeforeWait, done)
 }
 
 // submission is one payload until it is queued. It is pooled with all the memory that it needs, so
@@ -238,10 +239,10 @@ func (s *submission) seal(raw []byte) {
 }
 
 // send queues the commit. Without an error, done will be told the outcome.
-func (s *submission) send(ctx context.Context, done Completion) error {
+func (s *submission) send(ctx context.Context, beforeWait func(), done Completion) error {
 	w := s.p.waiting.Get().(*waiting)
 	w.p, w.done, w.transport, w.samples = s.p, done, s.transport, s.samples
-	err := s.p.journal.Append(ctx, &s.commit, w)
+	err := s.p.journal.Append(ctx, &s.commit, beforeWait, w)
 	if err != nil {
 		s.p.metrics.failures[s.transport].Inc()
 		w.free()

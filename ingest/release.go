@@ -33,7 +33,7 @@ func (p *Pipeline) Release(ctx context.Context, id steps.QuarantineID, by, reaso
 		return nil, steps.Errorf("release payload", steps.Invalid, "series[%d] still %s: %s", f[0].Series, f[0].Reason, f[0].Detail)
 	}
 	s.commit.Resolve = &steps.Resolution{ID: id, Decision: decision(steps.Released, now.Unix(), by, reason)}
-	if err := s.send(ctx, result); err != nil {
+	if err := s.send(ctx, nil, result); err != nil {
 		return nil, err
 	}
 	out := <-result // the store always answers

@@ -17,7 +17,7 @@ import (
 // nop is a journal that forgets.
 type nop struct{ ingest.Journal }
 
-func (nop) Append(_ context.Context, c *steps.Commit, done steps.Completion) error {
+func (nop) Append(_ context.Context, c *steps.Commit, _ func(), done steps.Completion) error {
 	done.Complete(&c.Receipt, nil)
 	return nil
 }

@@ -71,9 +71,10 @@ const maxEntries = 1 << 16
 // it, or with the error that keeps it from being acknowledged; in the order of the Append calls of
 // one goroutine. c is read until Append returns and not afterwards.
 //
-// It blocks while the queue is full until ctx ends (Kind Overload). When it returns an error, done
-// is not called. Kinds: Overload, Unavailable, Internal when a day that c adds to cannot be read.
-func (s *Store) Append(ctx context.Context, c *steps.Commit, done steps.Completion) error {
+// It blocks while the queue is full until ctx ends (Kind Overload), and calls beforeWait first unless
+// that is nil. When it returns an error, done is not called. Kinds: Overload, Unavailable, Internal
+// when a day that c adds to cannot be read.
+func (s *Store) Append(ctx context.Context, c *steps.Commit, beforeWait func(), done steps.Completion) error {
 	scratch := s.scratch.Get().(*appendScratch)
 	defer s.scratch.Put(scratch)
 	scratch.encoded = appendCommit(scratch.encoded[:0], c)
@@ -88,7 +89,7 @@ func (s *Store) Append(ctx context.Context, c *steps.Commit, done steps.Completi
 			size += len(c.Quarantine[i].Raw) + quarantineOverhead
 		}
 	}
-	return s.enqueue(ctx, size, true, func(g *group) {
+	return s.enqueue(ctx, size, true, beforeWait, func(g *group) {
 		g.journal = append(g.journal, scratch.encoded...)
 		g.days = append(g.days, scratch.days...)
 		g.entries = append(g.entries, entry{done: done, rare: extra, end: len(g.journal), runs: len(scratch.days)})
@@ -125,7 +126,7 @@ func (s *Store) change(ctx context.Context, size int, write func(*badger.Txn) er
 // submit is change without the waiting: done receives the outcome.
 func (s *Store) submit(ctx context.Context, size int, write func(*badger.Txn) error, after func()) (done <-chan error, err error) {
 	result := make(chan error, 1)
-	err = s.enqueue(ctx, size, false, func(g *group) {
+	err = s.enqueue(ctx, size, false, nil, func(g *group) {
 		g.entries = append(g.entries, entry{change: &change{write, after, result}, end: len(g.journal)})
 	})
 	if err != nil {
@@ -134,8 +135,9 @@ func (s *Store) submit(ctx context.Context, size int, write func(*badger.Txn) er
 	return result, nil
 }
 
-// enqueue adds to the open group under its lock, and waits for room first if need be.
-func (s *Store) enqueue(ctx context.Context, size int, payload bool, add func(*group)) error {
+// enqueue adds to the open group under its lock, and waits for room first if need be: beforeWait is
+// called once then, unless it is nil.
+func (s *Store) enqueue(ctx context.Context, size int, payload bool, beforeWait func(), add func(*group)) error {
 	for waited := false; ; waited = true {
 		s.queue.Lock()
 		if err := s.refusal(payload); err != nil {
@@ -160,6 +162,9 @@ func (s *Store) enqueue(ctx context.Context, size int, payload bool, add func(*g
 		s.queue.Unlock()
 		if !waited {
 			s.metrics.waits.Inc()
+			if beforeWait != nil {
+				beforeWait()
+			}
 		}
 		select {
 		case <-room:

@@ -68,7 +68,7 @@ func report(s *Store, p steps.ParticipantID, day steps.Day, revision uint64, n u
 
 func commitNow(s *Store, c *steps.Commit) error {
 	w := waiter{c, make(chan error, 1)}
-	if err := s.Append(context.Background(), c, w); err != nil {
+	if err := s.Append(context.Background(), c, nil, w); err != nil {
 		return err
 	}
 	return <-w.result

@@ -140,7 +140,7 @@ func (r *running) twoSources(n int) []steps.ParticipantDay {
 			typed.Origin = steps.OriginManual
 			runs = append(runs, minutes(p, "phone", 1, 610, walk[:20]...), typed)
 		}
-		if err := r.Append(context.Background(), payload(runs...), f); err != nil {
+		if err := r.Append(context.Background(), payload(runs...), nil, f); err != nil {
 			r.t.Fatal(err)
 		}
 		f.sent++

@@ -84,7 +84,7 @@ func (f *feeder) upload(who int, day steps.Day, seq uint64, first int, counts []
 	c.Runs = append(c.Runs[:0], steps.Run{
 		Participant: walker(who), Day: day, Interval: 60, First: first, Origin: steps.OriginSensor, Counts: counts,
 	})
-	if err := f.s.Append(context.Background(), c, f); err != nil {
+	if err := f.s.Append(context.Background(), c, nil, f); err != nil {
 		f.t.Fatal(err)
 	}
 	f.sent++

@@ -110,7 +110,7 @@ func (r *running) end() {
 // append commits c and waits for the outcome.
 func (r *running) append(c *steps.Commit) error {
 	w := waiter{c, make(chan error, 1)}
-	if err := r.Append(context.Background(), c, w); err != nil {
+	if err := r.Append(context.Background(), c, nil, w); err != nil {
 		return err
 	}
 	return <-w.result

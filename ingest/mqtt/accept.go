@@ -132,9 +132,13 @@ func (c *conn) acceptSession(p *connect) bool {
 	if c.control(ingest.ConnectUnits) != nil {
 		return false
 	}
+	loop, raw := c.srv.loopFor(c.nc)
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if loop != nil {
+		c.loop, c.raw, c.env.BeforeWait = loop, raw, c.leave
+	}
 	if c.state >= closing { // by Shutdown or the next of its name
 		return false
 	}

@@ -61,11 +61,14 @@ func (g *batchGateway) Authenticate(device steps.DeviceID, _ []byte) (steps.Iden
 	return steps.Identity{Device: device}, nil
 }
 
-func (g *batchGateway) Submit(ctx context.Context, _ *ingest.Envelope, done ingest.Completion) error {
+func (g *batchGateway) Submit(ctx context.Context, env *ingest.Envelope, done ingest.Completion) error {
 	select {
 	case g.queue <- done:
 		return nil
 	default:
+	}
+	if env.BeforeWait != nil {
+		env.BeforeWait()
 	}
 	select {
 	case g.queue <- done:

@@ -27,6 +27,11 @@ func startServerOn(tb testing.TB, cfg Config, gw Gateway) (*Server, string) {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	return s, serveOn(tb, s)
+}
+
+func serveOn(tb testing.TB, s *Server) (addr string) {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -43,7 +48,7 @@ func startServerOn(tb testing.TB, cfg Config, gw Gateway) (*Server, string) {
 			tb.Error(err)
 		}
 	})
-	return s, l.Addr().String()
+	return l.Addr().String()
 }
 
 func dialRaw(tb testing.TB, addr string) net.Conn {

@@ -65,6 +65,8 @@ const (
 	connectBytes   = 4 << 10 // largest CONNECT
 	minMaxPacket   = 64      // smallest Maximum Packet Size of a client that we can serve
 	replyBuffer    = 16 << 10
+	drainBuffer    = 512         // for what is thrown away
+	loopBytes      = 32 << 10    // a larger payload is decoded by a goroutine of its own
 	lingerTimeout  = time.Second // how long a peer may take to close after we did
 	stuckAfter     = time.Second // how long a publish may wait before another goroutine reads on
 	keepAliveSlack = 10          // the read deadline is renewed in steps of 1/10 keep alive

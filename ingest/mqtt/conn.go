@@ -9,6 +9,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"ayumi/ingest"
@@ -23,14 +24,18 @@ const (
 	finished           // the socket is closed and no goroutine reads
 )
 
-// conn is one connection. Its reading goroutine owns the fields of the first two groups; when a
-// publish waits for long, a second goroutine reads on (see turn).
+// conn is one connection. Whoever reads it, a goroutine of its own or its loop, owns the fields of the
+// first two groups; when a publish waits for long, a second goroutine reads on (see turn).
 type conn struct {
 	srv *Server
 	nc  net.Conn
-	in  *inbox
+	in  inbox
 
 	// Set by CONNECT.
+	established   bool            // it was accepted
+	loop          loop            // nil: none; written under mu
+	raw           syscall.RawConn // of nc; for the loop
+	fd            int             // its place in the loop's table; the loop's mu guards it
 	level         protocolLevel
 	env           ingest.Envelope // of the publish at hand; the next one reuses it
 	ownTopics     string          // "ayumi/v1/{device}/"
@@ -39,9 +44,10 @@ type conn struct {
 	maximumPacket uint32 // the client's, 0: no limit
 	problemInfo   bool   // the client takes a Reason String
 
-	// The read deadline.
+	// The read deadline, and what takes its place in a loop.
 	idleLimit time.Duration // one and a half keep alive times; 0 before CONNECT
 	armed     time.Time     // when the deadline was last renewed
+	heard     atomic.Int64  // when the time of silence began, since srv.epoch
 	renew     bool          // a packet, or a good part of a large one, came in since
 	partial   int           // bytes read since renew was last set
 	arrived   time.Time     // when the last bytes came in
@@ -49,7 +55,8 @@ type conn struct {
 	ctx    context.Context // ends with the connection; for Submit
 	cancel context.CancelFunc
 	turn   turn
-	halted atomic.Bool // stopping or closing: what comes in is thrown away
+	place  atomic.Uint32 // placeOwn and so on
+	halted atomic.Bool   // stopping or closing: what comes in is thrown away
 
 	mu       sync.Mutex // never held across a socket write or a Submit
 	cond     sync.Cond  // anything below changed that somebody waits for
@@ -75,38 +82,55 @@ type conn struct {
 var (
 	errEnded      = errors.New("the connection is ending")
 	errHandedOver = errors.New("another goroutine reads on")
+	errDrained    = errors.New("nothing is left to be read at present")
 	errGoodbye    = errors.New("the client disconnected")
 	errWindow     = &protocolError{codeReceiveMaximum, "more unacknowledged publishes than Receive Maximum"}
 	errTooLarge   = &protocolError{codePacketTooLarge, "the packet is larger than Maximum Packet Size"}
 )
 
 func newConn(s *Server, nc net.Conn) *conn {
-	c := &conn{srv: s, nc: nc}
+	c := &conn{srv: s, nc: nc, renew: true}
 	c.cond.L = &c.mu
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	c.in = newInbox(c, nil)
 	return c
 }
 
-// serve is the connection's reading goroutine. resumed says that it takes over from one that
-// waits in a publish.
-func (c *conn) serve(resumed bool) {
-	handedOver := false
-	defer func() {
-		if r := recover(); r != nil {
-			c.panicked(r)
-		}
-		if !handedOver {
-			c.finish()
-		}
-	}()
-	if resumed || c.establish() {
-		err := c.readPackets()
-		if handedOver = err == errHandedOver; handedOver {
+// serve is the connection's reading goroutine.
+func (c *conn) serve() { c.goOn(c.readOn()) }
+
+// goOn goes on with what readOn returned, until a loop or another goroutine does or the connection
+// has ended.
+func (c *conn) goOn(err error) {
+	for err == errDrained {
+		if c.enterLoop() {
 			return
 		}
-		c.endWith(err)
+		err = c.readOn()
 	}
+	if err != errHandedOver {
+		c.conclude(err)
+	}
+}
+
+// readOn reads and handles packets, beginning with CONNECT. It always returns an error: errDrained
+// when the loop is to wait for more, errHandedOver when the connection is not the caller's any more.
+func (c *conn) readOn() (err error) {
+	err = errEnded // after a panic
+	defer c.confine()
+	if !c.established {
+		if c.established = c.establish(); !c.established {
+			return errEnded
+		}
+	}
+	return c.readPackets()
+}
+
+// conclude ends the connection and returns when it has ended.
+func (c *conn) conclude(err error) {
+	defer c.finish()
+	defer c.confine()
+	c.endWith(err)
 	c.drain()
 }
 
@@ -127,7 +151,6 @@ func (c *conn) readPackets() error {
 
 // readPacket returns the next packet. body is valid until the next call.
 func (c *conn) readPacket() (h header, body []byte, err error) {
-	c.renew = true
 	var size int
 	for {
 		h, size, err = parseHeader(c.in.unread(), c.level)
@@ -158,17 +181,40 @@ func (c *conn) readPacket() (h header, body []byte, err error) {
 	}
 	body = c.in.unread()[size : size+h.length]
 	c.in.skip(size + h.length)
+	c.renew = true
 	return h, body, nil
 }
 
-// Read reads from the socket for the inbox. Before CONNECT the deadline is a fixed moment. After
-// it, it is renewed whenever a packet came in, and for large packets every idleBuffer bytes, so
-// that a slow network may deliver them; the step is coarse because a deadline costs a lock.
-func (c *conn) Read(p []byte) (int, error) {
+// Read reads from the socket for the inbox. It sends the connection to its loop rather than wait,
+// but not while a goroutine waits in a publish that was taken from it: that one may still call leave.
+func (c *conn) Read(p []byte) (n int, err error) {
+	switch {
+	case c.place.Load() == placeServed:
+		n, c.arrived, err = c.loop.read(c, p)
+	case c.loop != nil && !c.turn.handedOver():
+		return 0, errDrained
+	default:
+		n, err = c.readWaiting(p)
+	}
+	if n == 0 {
+		return 0, err
+	}
+	if c.partial += n; c.partial >= idleBuffer {
+		c.renew = true
+	}
+	c.srv.metrics.received.Add(float64(n))
+	return n, err
+}
+
+// readWaiting is Read on a goroutine of the connection's own. Before CONNECT the deadline is a fixed
+// moment. After it, it is renewed whenever a packet came in, and for large packets every idleBuffer
+// bytes, so that a slow network may deliver them; the step is coarse because a deadline costs a lock.
+func (c *conn) readWaiting(p []byte) (int, error) {
 	if c.renew && c.idleLimit > 0 {
-		c.renew, c.partial = false, 0
+		now := time.Now()
+		c.hear(now)
 		step := c.idleLimit * 2 / 3 / keepAliveSlack
-		if now := time.Now(); now.Sub(c.armed) > step {
+		if now.Sub(c.armed) > step {
 			c.armed = now
 			c.mu.Lock()
 			if c.state < closing { // then the linger deadline stands
@@ -179,10 +225,6 @@ func (c *conn) Read(p []byte) (int, error) {
 	}
 	n, err := c.nc.Read(p)
 	c.arrived = time.Now()
-	if c.partial += n; c.partial >= idleBuffer {
-		c.renew = true
-	}
-	c.srv.metrics.received.Add(float64(n))
 	return n, err
 }
 
@@ -248,7 +290,10 @@ func (c *conn) reply(appendTo func([]byte) []byte) error {
 	return nil
 }
 
+// waitLocked waits for a change of what mu guards. If a loop's goroutine has to, another one goes on
+// with the loop.
 func (c *conn) waitLocked() {
+	c.leave()
 	c.waiting++
 	c.cond.Wait()
 	c.waiting--
@@ -303,7 +348,7 @@ func (c *conn) endLocked(why cause, code reasonCode) {
 		return
 	}
 	c.state, c.why = closing, why
-	c.halted.Store(true)
+	c.halt()
 	if c.accepted && c.level == level5 && code != codeSuccess && !c.out.broken {
 		out := c.out.buffer()
 		out.b = appendDisconnect5(out.b, code)
@@ -322,7 +367,7 @@ func (c *conn) stopLocked(why cause, code reasonCode) {
 		return
 	}
 	c.stopping, c.stopWhy, c.stopCode = true, why, code
-	c.halted.Store(true)
+	c.halt()
 	if c.inFlight == 0 {
 		c.endLocked(why, code)
 	}
@@ -332,8 +377,9 @@ func (c *conn) stopLocked(why cause, code reasonCode) {
 // drain throws input away until the peer closes or its time to do so is over. A deadline that
 // passes while admitted publishes are pending is not the end of them.
 func (c *conn) drain() {
+	trash := make([]byte, drainBuffer)
 	for {
-		if _, err := c.nc.Read(c.in.idle); err == nil {
+		if _, err := c.nc.Read(trash); err == nil {
 			continue
 		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
 			c.end(causeLost, codeSuccess)
@@ -367,6 +413,13 @@ func (c *conn) finish() {
 	c.cancel()
 	c.in.release()
 	c.srv.remove(c, orphans)
+}
+
+// confine is deferred: a panic ends this connection and no other.
+func (c *conn) confine() {
+	if r := recover(); r != nil {
+		c.panicked(r)
+	}
 }
 
 func (c *conn) panicked(r any) {

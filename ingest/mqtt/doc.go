@@ -14,6 +14,8 @@
 //     socket, and a slow reader delays nobody but itself.
 //   - A device that has used up its allowance is not read from for a while; no other device waits
 //     for it, and connecting again brings it nothing.
+//   - What has to wait, or takes long, is not done on the goroutine of an event loop: conn.leave comes
+//     first. If something hangs without it, the watch frees the loop after one to two seconds.
 //   - A panic while serving a connection closes that connection only.
 //
 // Caveats:
@@ -30,6 +32,7 @@
 // Files: codes.go has the codes of the wire and the one table from steps.Kind and steps.Reason to
 // them; cursor.go, properties.go, connect.go and packets.go are the parser, pure functions over
 // bytes; encode.go is its counterpart. server.go accepts, conn.go is the life of a connection,
-// inbox.go its input, outbox.go its output, publish.go the way of a payload, throttle.go
-// the device's allowance, subscribe.go the receipts.
+// inbox.go its input, outbox.go its output, publish.go the way of a payload, throttle.go the device's
+// allowance, subscribe.go the receipts. loop.go says which connections share a goroutine
+// (docs/adr/0011), loop_linux.go reads for them and flusher_linux.go writes.
 package mqtt

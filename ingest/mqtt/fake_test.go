@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -55,6 +56,7 @@ type fakeGateway struct {
 	submit func(ctx context.Context, env *ingest.Envelope) error // before a payload is queued
 	queued func(env *ingest.Envelope)                            // after it is
 	auto   bool                                                  // store at once
+	tell   bool                                                  // tell the listener that submit may wait
 }
 
 func newFake() *fakeGateway { return &fakeGateway{items: make(chan item, 1<<16)} }
@@ -73,6 +75,9 @@ func (g *fakeGateway) Authenticate(device steps.DeviceID, secret []byte) (steps.
 
 func (g *fakeGateway) Submit(ctx context.Context, env *ingest.Envelope, done ingest.Completion) error {
 	if g.submit != nil {
+		if g.tell && env.BeforeWait != nil {
+			env.BeforeWait()
+		}
 		if err := g.submit(ctx, env); err != nil {
 			return err
 		}
@@ -213,6 +218,7 @@ type pipeServer struct {
 	*Server
 	conns chan net.Conn
 	done  chan struct{}
+	once  sync.Once // closes done
 	tb    testing.TB
 }
 
@@ -255,11 +261,7 @@ func (p *pipeServer) Accept() (net.Conn, error) {
 }
 
 func (p *pipeServer) Close() error {
-	select {
-	case <-p.done:
-	default:
-		close(p.done)
-	}
+	p.once.Do(func() { close(p.done) })
 	return nil
 }
 

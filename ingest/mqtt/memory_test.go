@@ -68,6 +68,21 @@ func TestPublishAllocatesNothing(t *testing.T) {
 	}
 }
 
+// TestPutBack expects what was not written before what came later.
+func TestPutBack(t *testing.T) {
+	s, err := New(DefaultConfig(), newFake(), slog.New(slog.DiscardHandler), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newConn(s, sink{})
+	defer c.cancel()
+	c.out.buffer().b = []byte("later")
+	c.putBack(&outBuffer{[]byte("sent and not")}, len("sent "))
+	if got := string(c.out.pending.b); got != "and notlater" {
+		t.Errorf("%q waits", got)
+	}
+}
+
 // TestInbox reads packets of random sizes in random pieces.
 func TestInbox(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
@@ -77,7 +92,7 @@ func TestInbox(t *testing.T) {
 			stream = append(stream, bytes.Repeat([]byte{byte(i + 1)}, n)...)
 		}
 		pieces := rapid.IntRange(1, 40_000).Draw(t, "pieces")
-		in := newInbox(&chunks{stream, pieces}, nil)
+		in, small := newInbox(&chunks{stream, pieces}, nil), idleBuffer
 		for i, n := range sizes {
 			for len(in.unread()) < n {
 				if err := in.fill(n); err != nil {
@@ -91,11 +106,22 @@ func TestInbox(t *testing.T) {
 				t.Fatalf("packet %d is mixed up", i)
 			}
 			in.skip(n)
-			if rapid.Bool().Draw(t, "hand over") {
-				in = newInbox(in.src, in.unread())
+			switch rapid.IntRange(0, 3).Draw(t, "then") {
+			case 0: // it is handed over
+				in, small = newInbox(in.src, in.unread()), idleBuffer
+			case 1: // it is in a loop
+				left := len(in.unread())
+				in.park()
+				if left <= idleBuffer {
+					small = 0
+					if len(in.buf) != left || in.turn != nil || in.busy != nil {
+						t.Fatalf("%d bytes of buffer for %d that wait", len(in.buf), left)
+					}
+				}
 			}
 		}
-		if err := in.fill(1); err != io.EOF || len(in.buf) != idleBuffer || in.busy != nil {
+		err := in.fill(1)
+		if in.release(); err != io.EOF || len(in.buf) != small || in.turn != nil || in.busy != nil {
 			t.Fatalf("at the end: %v with a buffer of %d", err, len(in.buf))
 		}
 	})

@@ -63,6 +63,7 @@ type metrics struct {
 	receiptsDropped prometheus.Counter
 	handedOver      prometheus.Counter
 	throttled       prometheus.Counter
+	leftLoop        prometheus.Counter
 	panics          prometheus.Counter
 }
 
@@ -87,6 +88,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		receiptsDropped: counter("receipts_dropped_total", "Receipts dropped because the subscriber read too slowly or accepts no packet of that size."),
 		handedOver:      counter("readers_handed_over_total", "Connections whose publish waited so long that another goroutine read on."),
 		throttled:       counter("throttled_total", "Packets held up because their device had used up its allowance."),
+		leftLoop:        counter("loop_left_total", "Packets that had to wait, or take long, and left the event loop for a goroutine of their own."),
 		panics:          counter("panics_total", "Panics while serving a connection."),
 	}
 	all = append(all, m.connections)

@@ -10,18 +10,19 @@ import (
 
 // outbox holds what waits to be written to one connection. Its connection's mu guards it.
 //
-// Whoever has something to say appends to it; a writer goroutine exists only while there is
-// something to write. It takes the whole buffer and writes it with one call, so all PUBACKs of a
-// commit (steps.Flusher), and of the commits that ended during the last write, share one syscall.
+// Whoever has something to say appends to it. The whole buffer is taken and written with one call, so
+// all PUBACKs of a commit (steps.Flusher), and of the commits that ended during the last write, share
+// one syscall.
 //
-// A goroutine for each connection that has output, instead of a pool of flushers: whatever a pool
-// does to a peer that does not read (a short deadline, a second chance elsewhere), some other
-// connection waits meanwhile, and a TLS connection does not survive a write that timed out. A
-// goroutine that blocks holds up its own connection and nobody else and needs no tuning. Measured
-// side by side, a pool of four took the same processor time a publish.
+// The flusher of the connection's loop makes one attempt, which never waits. What it cannot do (a
+// socket that is full, TLS, the goodbye) is left to a writer goroutine of the connection, which exists
+// only while there is something to write. One that blocks holds up its own connection and nobody else
+// and needs no tuning: whatever a pool of writers does to a peer that does not read (a short deadline, a
+// second chance elsewhere), some other connection waits meanwhile, and a TLS connection does not survive
+// a write that timed out.
 type outbox struct {
 	pending  *outBuffer // nil when nothing waits, so that an idle connection holds no buffer
-	writing  bool       // a writer goroutine exists
+	writing  bool       // the flusher or a writer goroutine is at it
 	broken   bool       // nothing can be written any more
 	due      bool       // Complete has handed the connection out to be flushed
 	pubacks  int        // PUBACKs in pending
@@ -36,6 +37,14 @@ type outBuffer struct{ b []byte }
 const keptBuffer = 16 << 10
 
 var outBuffers = sync.Pool{New: func() any { return &outBuffer{b: make([]byte, 0, 512)} }}
+
+// recycle keeps the buffer for another connection.
+func (b *outBuffer) recycle() {
+	if cap(b.b) <= keptBuffer {
+		b.b = b.b[:0]
+		outBuffers.Put(b)
+	}
+}
 
 // buffer returns what to append to.
 func (o *outbox) buffer() *outBuffer {
@@ -52,7 +61,7 @@ func (o *outbox) len() int {
 	return len(o.pending.b)
 }
 
-// flushLocked starts a writer if there is something to do for one.
+// flushLocked has the output written, unless there is none or somebody is at it.
 func (c *conn) flushLocked() {
 	if c.out.writing || c.out.broken || c.out.pending == nil && c.state < closing {
 		return
@@ -61,6 +70,9 @@ func (c *conn) flushLocked() {
 		c.out.writer = c.write
 	}
 	c.out.writing = true
+	if c.loop != nil && c.state < closing && c.loop.flush(c) {
+		return
+	}
 	go c.out.writer()
 }
 
@@ -71,10 +83,7 @@ func (c *conn) write() {
 		switch {
 		case out != nil:
 			err := c.send(out.b)
-			if cap(out.b) <= keptBuffer {
-				out.b = out.b[:0]
-				outBuffers.Put(out)
-			}
+			out.recycle()
 			if err != nil {
 				c.breakOut(err)
 				return
@@ -88,13 +97,18 @@ func (c *conn) write() {
 	}
 }
 
-// takeOut takes the output, or with none left ends the writer unless the connection is closing.
+// takeOut takes the output, or with none left ends the writing unless the connection is closing: then
+// there is one thing left to be done.
 // It is here that a PUBACK counts as sent: the client may answer it before the write returns.
 func (c *conn) takeOut() (out *outBuffer, last bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out.pending == nil {
 		c.out.writing = c.state >= closing
+		if !c.out.writing && c.loop != nil && !c.out.armed.IsZero() { // the flusher writes next, with no deadline
+			_ = c.nc.SetWriteDeadline(time.Time{}) // fails only on a closed socket, as writing will
+			c.out.armed = time.Time{}
+		}
 		return nil, c.out.writing
 	}
 	out, c.out.pending = c.out.pending, nil
@@ -102,6 +116,26 @@ func (c *conn) takeOut() (out *outBuffer, last bool) {
 	c.out.pubacks, c.out.receipts = 0, 0
 	c.wakeLocked()
 	return out, false
+}
+
+// putBack returns what of out was not written. Then a writer has to be started.
+func (c *conn) putBack(out *outBuffer, written int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out.b = append(out.b[:0], out.b[written:]...)
+	if later := c.out.pending; later != nil {
+		out.b = append(out.b, later.b...)
+		later.recycle()
+	}
+	c.out.pending = out
+}
+
+// written ends a flush, or begins the next one.
+func (c *conn) written() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.out.writing = false
+	c.flushLocked()
 }
 
 // closeWrite is the last thing that a writer does: it closes the writing half and leaves the peer

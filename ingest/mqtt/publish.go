@@ -93,6 +93,9 @@ type delivery struct {
 var deliveries = sync.Pool{New: func() any { return new(delivery) }}
 
 func (c *conn) deliver(p publish, arrived time.Time) error {
+	if len(p.body) > loopBytes {
+		c.leave()
+	}
 	if c.env.Allowance.Wait(arrived) > 0 {
 		if err := c.throttle(untilAllowed); err != nil {
 			return err
@@ -186,8 +189,8 @@ func (c *conn) submit(d *delivery) (err error) {
 }
 
 // Complete is called by the store's committer. It takes the connection's lock, which is never
-// held across anything that waits, and leaves the writing to the connection's writer, which Flush
-// starts once the connection's other PUBACKs of the commit are there too.
+// held across anything that waits, and leaves the writing to others, whom Flush tells once the
+// connection's other PUBACKs of the commit are there too.
 func (d *delivery) Complete(r *steps.Receipt, err error) (later steps.Flusher) {
 	c, seq, id, qos, enc := d.c, d.seq, d.id, d.qos, d.enc
 	device := c.key.device
@@ -238,7 +241,7 @@ func (d *delivery) Complete(r *steps.Receipt, err error) (later steps.Flusher) {
 	return later
 }
 
-// Flush implements steps.Flusher: it starts a writer for the PUBACKs of a commit.
+// Flush implements steps.Flusher: it has the PUBACKs of a commit written, by others.
 func (c *conn) Flush() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

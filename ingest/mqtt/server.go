@@ -41,6 +41,7 @@ type Server struct {
 	metrics *metrics
 	ctx     context.Context // ends when Shutdown gives up waiting
 	cancel  context.CancelFunc
+	epoch   time.Time     // the monotonic clock's zero
 	stopped chan struct{} // closed when Shutdown begins
 	idle    chan struct{} // closed when after that nothing is left
 
@@ -50,7 +51,10 @@ type Server struct {
 	listeners map[net.Listener]struct{} // being served
 	conns     map[*conn]struct{}
 	devices   map[steps.DeviceID][]*conn // those that are connected, with their connections, oldest first
-	orphans   int                        // payloads submitted by connections that are gone
+	loops     []loop
+	nextLoop  int
+	looped    bool // loops were made, if they can be
+	orphans   int  // payloads submitted by connections that are gone
 	watching  bool
 	stopping  bool
 	settled   bool // idle is closed
@@ -66,7 +70,7 @@ func New(cfg Config, gw Gateway, log *slog.Logger, reg prometheus.Registerer) (*
 		return nil, err
 	}
 	s := &Server{
-		cfg: cfg, gw: gw, log: log, metrics: m,
+		cfg: cfg, gw: gw, log: log, metrics: m, epoch: time.Now(),
 		stopped: make(chan struct{}), idle: make(chan struct{}),
 		listeners: map[net.Listener]struct{}{}, conns: map[*conn]struct{}{}, devices: map[steps.DeviceID][]*conn{},
 	}
@@ -139,7 +143,7 @@ func (s *Server) start(nc net.Conn) {
 	s.conns[c] = struct{}{}
 	s.mu.Unlock()
 	s.metrics.connections.Inc()
-	go c.serve(false)
+	go c.serve()
 }
 
 // claim makes c the connection of its client identifier and closes the one it replaces
@@ -209,32 +213,43 @@ func (s *Server) settleLocked() {
 	}
 }
 
-// watch hands connections over whose publish waits for long; see turn.
+// watch looks at all connections once a second.
 func (s *Server) watch() {
 	tick := time.NewTicker(stuckAfter)
 	defer tick.Stop()
-	var stuck []*conn
 	for {
 		select {
 		case <-s.stopped:
 			return
-		case <-tick.C:
+		case now := <-tick.C:
+			s.inspect(now)
 		}
-		stuck = stuck[:0]
-		s.mu.Lock()
-		for c := range s.conns {
-			if c.turn.steal() {
-				stuck = append(stuck, c)
-			}
+	}
+}
+
+// inspect hands connections over whose publish has been waiting since the last time (see turn), and
+// ends those in a loop that have been silent for too long.
+func (s *Server) inspect(now time.Time) {
+	var stuck, silent []*conn
+	s.mu.Lock()
+	for c := range s.conns {
+		switch {
+		case c.turn.steal():
+			stuck = append(stuck, c)
+		case c.silent(now):
+			silent = append(silent, c)
 		}
-		s.mu.Unlock()
-		for i, c := range stuck {
-			s.metrics.handedOver.Inc()
-			// The waiting goroutine goes on reading its packet out of the old inbox.
-			c.in = newInbox(c, c.in.unread())
-			go c.serve(true)
-			stuck[i] = nil
-		}
+	}
+	s.mu.Unlock()
+	for _, c := range stuck {
+		s.metrics.handedOver.Inc()
+		c.leave()
+		// The waiting goroutine goes on reading its packet out of the old buffer.
+		c.in = newInbox(c, c.in.unread())
+		go c.serve()
+	}
+	for _, c := range silent {
+		c.end(causeKeepAlive, codeKeepAliveTimeout)
 	}
 }
 
@@ -242,6 +257,7 @@ func (s *Server) watch() {
 // tells v5 clients (0x8B) and closes. When ctx ends first it closes at once and returns an error;
 // it never waits longer, however silent the peers are. It may be called again.
 func (s *Server) Shutdown(ctx context.Context) error {
+	defer s.closeLoops()
 	conns := s.beginShutdown()
 	for _, c := range conns {
 		c.mu.Lock()

@@ -256,10 +256,7 @@ func TestServeAfterShutdown(t *testing.T) {
 }
 
 // failingListener fails first for a while, then for good.
-type failingListener struct {
-	net.Listener
-	temporary int
-}
+type failingListener struct{ temporary int }
 
 func (l *failingListener) Accept() (net.Conn, error) {
 	if l.temporary--; l.temporary >= 0 {
@@ -268,13 +265,21 @@ func (l *failingListener) Accept() (net.Conn, error) {
 	return nil, io.ErrUnexpectedEOF
 }
 
+func (*failingListener) Close() error { return nil }
+
+func (*failingListener) Addr() net.Addr { return &net.UnixAddr{Name: "failing"} }
+
+// TestAcceptErrors has a listener fail beside one that goes on.
 func TestAcceptErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := startPipes(t, DefaultConfig(), newFake())
-		err := s.Serve(&failingListener{s, 20})
+		err := s.Serve(&failingListener{20})
 		if !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("got %v", err)
 		}
+		c := handshake(t, s.dial(), level5, "device")
+		c.ping()
+		c.nc.Close()
 		s.stop()
 	})
 }
