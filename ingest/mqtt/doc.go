@@ -34,5 +34,5 @@
 // bytes; encode.go is its counterpart. server.go accepts, conn.go is the life of a connection,
 // inbox.go its input, outbox.go its output, publish.go the way of a payload, throttle.go the device's
 // allowance, subscribe.go the receipts. loop.go says which connections share a goroutine
-// (docs/adr/0011), loop_linux.go reads for them and flusher_linux.go writes.
+// (docs/adr/0012), loop_linux.go reads for them and flusher_linux.go writes.
 package mqtt
