@@ -56,7 +56,7 @@ func (o ownDays) ExplainDay(ctx context.Context, device steps.DeviceID, day step
 	if !ok {
 		return nil, steps.Errorf("explain day", steps.NotFound, "the device was nobody's on %s; ask for a day on which it was bound", day)
 	}
-	return explainer{o.g}.Explain(ctx, steps.ParticipantDay{Participant: p, Day: day})
+	return explainer(o).Explain(ctx, steps.ParticipantDay{Participant: p, Day: day})
 }
 
 // people is what points depend on beside days.
