@@ -25,7 +25,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 		waiting: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "ayumi_review_waiting_days",
 			Help: "Flagged participant-days on which staff have not decided, by state, counted hourly."}, []string{"state"}),
 		flags: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "ayumi_review_flags_total",
-			Help: "Flags of participant-days whose review is new or changed, by kind."}, []string{"kind"}),
+			Help: "Flags of participant-days whose review is new or changed, by kind."}, []string{"flag"}),
 		days:     counter("days_total", "Looks at a day of everybody."),
 		scored:   counter("participant_days_total", "Participant-days scored, because they changed or before they were closed."),
 		failures: counter("failures_total", "Passes that failed and were tried again."),

@@ -265,7 +265,7 @@ func (g *gateway) openAdmin() (err error) {
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
 		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
-		Pays: g.pays, Explain: explainer{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
+		Reviews: g.store, Reviewer: g.reviewer, Pays: g.pays, Explain: explainer{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }

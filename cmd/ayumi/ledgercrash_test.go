@@ -223,7 +223,7 @@ func TestKillWhileDaysClose(t *testing.T) {
 	p.signal()
 	p.stopsWithin(stopLimit())
 
-	config := writeConfig(t, ports, fmt.Sprintf("points:\n  final_after_days: %d\n  close_after_start: 0\n", finalAfter))
+	config := writeConfig(t, ports, fmt.Sprintf("points:\n  final_after_days: %d\n  close_after_start: 0s\n", finalAfter))
 	due, killed := month-finalAfter, 0
 	for closed := 0; closed < due; {
 		p = serve(t, dir, config)
