@@ -13,7 +13,7 @@ import (
 // atOnce is how many days are read, or written, in one go.
 const atOnce = 256
 
-// look scores a day of everybody. Its memory is some 120 bytes a person, and what a few hundred days' minutes take.
+// look scores a day of everybody. Its memory is some 250 bytes a person, and what a few hundred days' minutes take.
 type look struct {
 	r    *Reviewer
 	day  steps.Day
@@ -200,10 +200,17 @@ func (l *look) find(d *plausibility.Day, n uint64, peers []plausibility.Peer) {
 func (l *look) compare(ctx context.Context) error {
 	others := near(l.r.scorer, l.marks)
 	l.marks = nil
+	fresh := make([]bool, len(l.people))
+	for i := range l.scored {
+		fresh[l.scored[i].who] = true
+	}
 	var some []int
 	for who := range l.people {
 		if len(others[who]) == 0 && len(l.own[who]) == 0 {
 			continue
+		}
+		if !fresh[who] && !slices.ContainsFunc(others[who], func(o neighbour) bool { return fresh[o.who] }) {
+			continue // a look before this one compared them
 		}
 		if some = append(some, who); len(some) < atOnce/mostPeers {
 			continue

@@ -25,7 +25,7 @@ type mark struct {
 }
 
 // neighbour is a day that is worth comparing.
-type neighbour struct{ who, distance int }
+type neighbour struct{ who, distance int32 }
 
 // neighbours collects the nearest of each day.
 type neighbours map[int][]neighbour
@@ -70,16 +70,16 @@ func (n neighbours) compare(s *plausibility.Scorer, a, b *mark) {
 
 // add enters a pair, once, and keeps the nearest.
 func (n neighbours) add(who, other, distance int) {
-	list := n[who]
-	if len(list) == mostPeers && list[mostPeers-1].distance <= distance {
+	list, x := n[who], neighbour{int32(other), int32(distance)} //nolint:gosec // people of one programme
+	if len(list) == mostPeers && list[mostPeers-1].distance <= x.distance {
 		return
 	}
-	if slices.ContainsFunc(list, func(x neighbour) bool { return x.who == other }) {
+	if slices.ContainsFunc(list, func(have neighbour) bool { return have.who == x.who }) {
 		return
 	}
 	if len(list) == mostPeers {
 		list = list[:mostPeers-1]
 	}
-	at, _ := slices.BinarySearchFunc(list, distance, func(x neighbour, d int) int { return cmp.Compare(x.distance, d) })
-	n[who] = slices.Insert(list, at, neighbour{other, distance})
+	at, _ := slices.BinarySearchFunc(list, x.distance, func(have neighbour, d int32) int { return cmp.Compare(have.distance, d) })
+	n[who] = slices.Insert(list, at, x)
 }

@@ -121,6 +121,32 @@ func TestCopiesAreFound(t *testing.T) {
 	}
 }
 
+// TestUnchangedCopiesAreComparedOnce reads the minutes of days that are near to others, or to none, once.
+func TestUnchangedCopiesAreComparedOnce(t *testing.T) {
+	w := newWard()
+	for i := range uint64(20) {
+		w.put(steps.ParticipantID(fmt.Sprintf("p%02d", i)), first-1, walkedDay(i/2)) // ten pairs of copies
+	}
+	r := newRig(t, w)
+	w.read = 0
+	for range 2 {
+		if _, err := r.look(t.Context(), first-1, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	once := w.read
+	for pd := range w.reviews {
+		delete(w.reviews, pd) // what has a review is looked at again
+	}
+	if _, err := r.look(t.Context(), first-1, false, nil); err != nil || w.read != once {
+		t.Errorf("%d days read, then %d: %v", once, w.read-once, err)
+	}
+	w.put("p19", first-1, walkedDay(4)) // now a copy of another pair
+	if _, err := r.look(t.Context(), first-1, false, nil); err != nil || len(w.reviews) != 3 {
+		t.Errorf("%d reviews, %v", len(w.reviews), err)
+	}
+}
+
 // TestHeldKinds holds what is only to be reviewed by its score.
 func TestHeldKinds(t *testing.T) {
 	long := walkedDay(3)
@@ -272,7 +298,7 @@ func TestNearIsTheSameByBands(t *testing.T) {
 	check := func(n neighbours) {
 		t.Helper()
 		for i := range 100 {
-			if len(n[i]) != 1 || n[i][0].who != 5_000+i || len(n[5_000+i]) != 1 || n[5_000+i][0].who != i {
+			if len(n[i]) != 1 || int(n[i][0].who) != 5_000+i || len(n[5_000+i]) != 1 || int(n[5_000+i][0].who) != i {
 				t.Errorf("%d: %v and %v", i, n[i], n[5_000+i])
 			}
 		}
