@@ -42,7 +42,8 @@ type Config struct {
 	Limits plausibility.Config
 	// HoldKinds are kinds of flags that hold a day's points whatever the score.
 	HoldKinds []plausibility.Kind
-	// CompareDays is with how many days before it a participant's day is compared. Their fingerprints are kept.
+	// CompareDays is with how many days before it a participant's day is compared, 1 or more. Their fingerprints are
+	// kept. Nightly looks go back as far.
 	CompareDays int
 	Calendar    steps.Calendar
 	Clock       func() time.Time // time.Now when nil
@@ -191,7 +192,7 @@ func (r *Reviewer) next() time.Duration {
 	return min(pause, max(time.Second, time.Unix(end, 0).Sub(now)))
 }
 
-// pass looks at the open days that are over, once a day. A day that cannot be looked at does not keep the others
+// pass looks at the open days that are over, not more than CompareDays ago, once a day. A day that cannot be looked at does not keep the others
 // from it.
 func (r *Reviewer) pass(ctx context.Context) error {
 	if today := r.today(); today != r.done {
@@ -199,6 +200,9 @@ func (r *Reviewer) pass(ctx context.Context) error {
 		for _, day := range r.days.OpenDays() {
 			if day >= today {
 				break
+			}
+			if day < today-steps.Day(r.cfg.CompareDays) {
+				continue // of which nothing is kept, so that all of it would be looked at every night
 			}
 			if _, err := r.look(ctx, day, false, nil); err != nil {
 				failed = errors.Join(failed, err)

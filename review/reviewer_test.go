@@ -55,6 +55,7 @@ func TestEveryNightWhatChanged(t *testing.T) {
 			w.put(steps.ParticipantID(fmt.Sprintf("p%03d", i)), first-1, walkedDay(i))
 		}
 		swing, today := w.put("p500", first-2, pendulum(67)), w.put("p500", first, pendulum(67))
+		old := w.put("p500", first-29, pendulum(67)) // looked at when it is closed
 		r := newRig(t, w)
 		stop := r.start(t)
 		defer stop()
@@ -81,6 +82,9 @@ func TestEveryNightWhatChanged(t *testing.T) {
 		}
 		if n := r.metric(t, "flags_total", "flat_cadence"); before != 1 || n != 3 {
 			t.Errorf("%v, then %v flags", before, n)
+		}
+		if err := r.Screen(t.Context(), first-29); err != nil || w.state(old) != Held {
+			t.Errorf("before it is closed: %s, %v", w.state(old), err)
 		}
 	})
 }

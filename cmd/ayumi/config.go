@@ -272,7 +272,7 @@ func (c *config) checkBounds() error {
 		{"limits.reader_burst", c.Limits.ReaderBurst, 1, 1e9},
 		{"points.final_after_days", c.Points.FinalAfterDays, 0, closing.MaxFinalAfter},
 		{"points.close_after_start", c.Points.CloseAfterStart, 0, int64(7 * 24 * time.Hour)},
-		{"plausibility.compare_days", c.Plausibility.CompareDays, 0, 100}, // a row of fingerprints holds them
+		{"plausibility.compare_days", c.Plausibility.CompareDays, 1, 100}, // a row of fingerprints holds them
 		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
 		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
 		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},
