@@ -95,13 +95,9 @@ func (c *Client) do(ctx context.Context, method, path, contentType string, body 
 
 // call sends in as JSON, nil for no body, and reads the answer into out.
 func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		b, err := json.Marshal(in)
-		if err != nil {
-			return steps.E("build request", steps.Internal, err)
-		}
-		body = bytes.NewReader(b)
+	body, err := encode(in)
+	if err != nil {
+		return err
 	}
 	resp, err := c.do(ctx, method, path, typeJSON, body)
 	if err != nil {
@@ -112,6 +108,18 @@ func (c *Client) call(ctx context.Context, method, path string, in, out any) err
 		return brokenOff("read answer", err)
 	}
 	return nil
+}
+
+// encode makes a body of a document, none of nil.
+func encode(in any) (io.Reader, error) {
+	if in == nil {
+		return nil, nil
+	}
+	b, err := json.Marshal(in)
+	if err != nil {
+		return nil, steps.E("build request", steps.Internal, err)
+	}
+	return bytes.NewReader(b), nil
 }
 
 // get reads a document.

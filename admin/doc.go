@@ -43,6 +43,10 @@
 //	POST   /v1/closed                              {day or through, early?, by}
 //	GET    /v1/late?from=&to=&participant=&undecided=   stream of closed days whose data changed
 //	POST   /v1/late/discard                        {participant, day, by, reason}
+//	GET    /v1/reviews?from=&to=&participant=&state=&kind=&undecided=   stream of flagged days
+//	POST   /v1/reviews/run                         {from?, to?} → stream of how far it has come
+//	GET    /v1/participants/{id}/days/{day}/review
+//	POST   /v1/participants/{id}/days/{day}/review/clear, /uphold, /appeal   {by, reason}
 //	GET    /v1/periods                             stream: the current one, and those that hold points
 //	POST   /v1/periods/{id}/expire
 //	GET    /v1/prizes                              stream

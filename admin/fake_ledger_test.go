@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"ayumi/review"
 	"ayumi/steps"
 )
 
@@ -17,6 +18,7 @@ type books struct {
 	periods   []steps.Period
 	closed    []steps.ClosedDay
 	late      []steps.LateDay
+	reviews   []*review.Review
 	have      []steps.PeriodBalance
 	asked     []closeAsked
 	expired   []steps.PeriodID

@@ -185,7 +185,7 @@ func start(t *testing.T, dir string, edit func(*Config, *Deps)) *bench {
 	cfg := Config{DataDir: dir, Version: "v1.2.3", Addresses: map[string]string{"mqtt": "127.0.0.1:1883"}, Calendar: tokyo(t),
 		Clock: clock, Logger: slog.New(slog.NewTextHandler(b.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	deps := Deps{Registry: reg, Days: h, Quarantine: h, Devices: h, Rescore: h.Rescore, Reorder: h.Reorder,
-		Ledger: led, Closing: led, Closed: led, Prizes: led, Exchanges: led, Activities: led,
+		Ledger: led, Closing: led, Closed: led, Prizes: led, Exchanges: led, Activities: led, Reviews: led, Reviewer: led,
 		Pays: func(_ steps.Day, kind steps.ActivityKind) bool { return kind == "checkup" }}
 	if edit != nil {
 		edit(&cfg, &deps)

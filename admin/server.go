@@ -63,6 +63,8 @@ type Deps struct {
 	Ledger     Ledger
 	Closing    Closing
 	Closed     ClosedDays
+	Reviews    Reviews
+	Reviewer   Reviewer
 	Prizes     Prizes
 	Exchanges  Exchanges
 	Activities Activities
@@ -166,27 +168,33 @@ func (s *Server) routes() http.Handler {
 		"POST /v1/quarantine/{id}/release":                 s.release,
 		"POST /v1/quarantine/{id}/discard":                 s.discard,
 
-		"GET /v1/participants/{id}/balance":            s.balance,
-		"GET /v1/participants/{id}/statement":          s.statement,
-		"POST /v1/participants/{id}/entries":           s.postEntry,
-		"GET /v1/participants/{id}/activities":         s.listActivities,
-		"POST /v1/participants/{id}/activities":        s.addActivity,
-		"POST /v1/participants/{id}/activities/cancel": s.cancelActivity,
-		"GET /v1/balances":                             s.listBalances,
-		"GET /v1/totals":                               s.totals,
-		"GET /v1/closed":                               s.listClosed,
-		"POST /v1/closed":                              s.closeDays,
-		"GET /v1/late":                                 s.listLate,
-		"POST /v1/late/discard":                        s.discardLate,
-		"GET /v1/periods":                              s.listPeriods,
-		"POST /v1/periods/{id}/expire":                 s.expire,
-		"GET /v1/prizes":                               s.listPrizes,
-		"PUT /v1/prizes/{id}":                          s.putPrize,
-		"GET /v1/exchanges":                            s.listExchanges,
-		"POST /v1/exchanges":                           s.requestExchange,
-		"GET /v1/exchanges/{id}":                       s.exchange,
-		"POST /v1/exchanges/{id}/ship":                 s.ship,
-		"POST /v1/exchanges/{id}/cancel":               s.cancel,
+		"GET /v1/participants/{id}/balance":                   s.balance,
+		"GET /v1/participants/{id}/statement":                 s.statement,
+		"POST /v1/participants/{id}/entries":                  s.postEntry,
+		"GET /v1/participants/{id}/activities":                s.listActivities,
+		"POST /v1/participants/{id}/activities":               s.addActivity,
+		"POST /v1/participants/{id}/activities/cancel":        s.cancelActivity,
+		"GET /v1/balances":                                    s.listBalances,
+		"GET /v1/totals":                                      s.totals,
+		"GET /v1/closed":                                      s.listClosed,
+		"POST /v1/closed":                                     s.closeDays,
+		"GET /v1/late":                                        s.listLate,
+		"POST /v1/late/discard":                               s.discardLate,
+		"GET /v1/reviews":                                     s.listReviews,
+		"POST /v1/reviews/run":                                s.runReview,
+		"GET /v1/participants/{id}/days/{day}/review":         s.review,
+		"POST /v1/participants/{id}/days/{day}/review/clear":  s.clearReview,
+		"POST /v1/participants/{id}/days/{day}/review/uphold": s.upholdReview,
+		"POST /v1/participants/{id}/days/{day}/review/appeal": s.appealReview,
+		"GET /v1/periods":                                     s.listPeriods,
+		"POST /v1/periods/{id}/expire":                        s.expire,
+		"GET /v1/prizes":                                      s.listPrizes,
+		"PUT /v1/prizes/{id}":                                 s.putPrize,
+		"GET /v1/exchanges":                                   s.listExchanges,
+		"POST /v1/exchanges":                                  s.requestExchange,
+		"GET /v1/exchanges/{id}":                              s.exchange,
+		"POST /v1/exchanges/{id}/ship":                        s.ship,
+		"POST /v1/exchanges/{id}/cancel":                      s.cancel,
 
 		"GET /v1/rules":         s.showRules,
 		"POST /v1/rules/try":    s.tryRules,

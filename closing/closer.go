@@ -36,6 +36,12 @@ type Engine interface {
 	Settle(ctx context.Context) error
 }
 
+// Reviews looks for days that seem wrong; what they hold is pending when the day is closed.
+type Reviews interface {
+	// Screen looks at everybody's day.
+	Screen(ctx context.Context, day steps.Day) error
+}
+
 // Config says when and for whom days are closed. All but Clock is needed.
 type Config struct {
 	Periods  *Periods
@@ -54,6 +60,7 @@ type Closer struct {
 	days     Days
 	balances Balances
 	engine   Engine
+	reviews  Reviews
 	metrics  *metrics
 	busy     chan struct{} // holds a value while somebody closes or expires
 	began    time.Time     // when Run did
@@ -61,7 +68,7 @@ type Closer struct {
 }
 
 // New prepares a closer and registers its metrics.
-func New(cfg Config, days Days, balances Balances, engine Engine) (*Closer, error) {
+func New(cfg Config, days Days, balances Balances, engine Engine, reviews Reviews) (*Closer, error) {
 	if cfg.Clock == nil {
 		cfg.Clock = time.Now
 	}
@@ -69,7 +76,7 @@ func New(cfg Config, days Days, balances Balances, engine Engine) (*Closer, erro
 	if err != nil {
 		return nil, err
 	}
-	return &Closer{cfg: cfg, days: days, balances: balances, engine: engine, metrics: m, busy: make(chan struct{}, 1)}, nil
+	return &Closer{cfg: cfg, days: days, balances: balances, engine: engine, reviews: reviews, metrics: m, busy: make(chan struct{}, 1)}, nil
 }
 
 // automatic is who closes a day when staff have not.
@@ -168,11 +175,11 @@ func (c *Closer) closeDue(ctx context.Context, today steps.Day, begun bool) erro
 func (c *Closer) closeDay(ctx context.Context, u *unclosed, by string) (steps.ClosedDay, error) {
 	begin := c.cfg.Clock()
 	r := steps.CloseRequest{Day: u.day, Period: cmp.Or(u.period, c.cfg.Periods.Of(u.day).ID), By: by}
-	closed, err := c.days.CloseDay(ctx, r)
+	closed, err := c.screened(ctx, u, r)
 	if err != nil && steps.KindOf(err) == steps.Unavailable && ctx.Err() == nil {
 		// Data came in since the points were settled. What comes from now on does not hold it up again.
 		if err = c.engine.Settle(ctx); err == nil {
-			closed, err = c.days.CloseDay(ctx, r)
+			closed, err = c.screened(ctx, u, r)
 		}
 	}
 	if err != nil {
@@ -183,6 +190,16 @@ func (c *Closer) closeDay(ctx context.Context, u *unclosed, by string) (steps.Cl
 	c.cfg.Logger.Info("day closed", "day", closed.Day, "period", closed.Period, "by", closed.By,
 		"participants", closed.Participants, "points", closed.Points, "held", closed.Held, "took", took)
 	return closed, nil
+}
+
+// screened closes a day after it was looked at; what was begun is held or not already.
+func (c *Closer) screened(ctx context.Context, u *unclosed, r steps.CloseRequest) (closed steps.ClosedDay, err error) {
+	if u.period == "" {
+		if err := c.reviews.Screen(ctx, u.day); err != nil {
+			return closed, err
+		}
+	}
+	return c.days.CloseDay(ctx, r)
 }
 
 // CloseDay closes a day for staff, with by's name, unless it is closed; then it returns how it was. The

@@ -313,3 +313,43 @@ func TestPatience(t *testing.T) {
 		}
 	})
 }
+
+// TestDaysAreScreenedFirst looks at each day before it is closed, again when data came in meanwhile, and closes
+// none that could not be looked at; one that was begun is not looked at again.
+func TestDaysAreScreenedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.earn(5, first-9, first-8)
+		refuse := "screen"
+		b.fail = func(method string) error {
+			if method == refuse {
+				return steps.Errorf("look at day", steps.Internal, "a day cannot be read")
+			}
+			return nil
+		}
+		r := newRig(t, b, plain, 0)
+		stop := r.start(t)
+		defer stop()
+		synctest.Wait()
+		r.wantOrder(t)
+		b.mu.Lock()
+		b.screened, refuse = nil, "post"
+		b.mu.Unlock()
+		time.Sleep(firstRetry)
+		synctest.Wait() // the first day's pages are fixed, and no more
+		b.mu.Lock()
+		if len(b.order) != 0 || len(b.screened) != 1 || b.screened[0] != first-9 || b.closed[first-9].State != steps.DayClosing {
+			t.Errorf("closed %v of %v", b.order, b.screened)
+		}
+		refuse = ""
+		b.mu.Unlock()
+		time.Sleep(2 * firstRetry)
+		synctest.Wait()
+		r.wantOrder(t, first-9, first-8)
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		if len(b.screened) != 2 || b.screened[1] != first-8 {
+			t.Errorf("looked at %v", b.screened)
+		}
+	})
+}

@@ -10,6 +10,7 @@
 //     in between are closed too, so that what comes for them afterwards is late like everything else.
 //   - A day is never closed over data that were acknowledged before: the points engine settles first,
 //     and the store refuses what it has not scored.
+//   - A day is looked at for what seems wrong before it is closed; if that cannot be done, it is not closed.
 //   - Everything may be interrupted at any moment and repeated. What was interrupted is gone on with at
 //     the next pass, into the period into which it began.
 //

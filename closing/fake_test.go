@@ -29,7 +29,9 @@ type book struct {
 	have    map[steps.PeriodID]steps.PeriodBalance
 	late    int
 	settled int
-	log     bytes.Buffer
+	// screened are the days that were looked at, in order.
+	screened []steps.Day
+	log      bytes.Buffer
 
 	// fail may refuse a call of the named method.
 	fail func(method string) error
@@ -53,6 +55,13 @@ func (b *book) Settle(ctx context.Context) error {
 	defer b.mu.Unlock()
 	b.settled++
 	return b.fail("settle")
+}
+
+func (b *book) Screen(_ context.Context, d steps.Day) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.screened = append(b.screened, d)
+	return b.fail("screen")
 }
 
 func (b *book) OpenDays() (days []steps.Day) {
@@ -163,7 +172,7 @@ func newRig(t *testing.T, b *book, rules string, finalAfter int) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{b: b, reg: prometheus.NewRegistry()}
-	r.Closer, err = New(Config{Periods: periods, Calendar: tokyo, Logger: slog.New(slog.NewTextHandler(&b.log, nil)), Metrics: r.reg}, b, b, b)
+	r.Closer, err = New(Config{Periods: periods, Calendar: tokyo, Logger: slog.New(slog.NewTextHandler(&b.log, nil)), Metrics: r.reg}, b, b, b, b)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 
 	"ayumi/merge"
 	"ayumi/points"
+	"ayumi/review"
 	"ayumi/steps"
 )
 
@@ -19,6 +20,7 @@ type Input struct {
 	Merged   *merge.Result // likewise
 	Uploads  []Upload
 	Standing Standing
+	Review   *review.Review // nil of a day that nobody has to look at
 }
 
 // Day is a participant's day with everything that its points came from. Times are the day's own, as
@@ -30,7 +32,8 @@ type Day struct {
 	Steps       uint64              `json:"steps"`
 	Points      steps.Points        `json:"points"` // as they are now; see Standing
 	Standing    Standing            `json:"standing"`
-	RuleSet     string              `json:"rule_set"` // "" if none was in force
+	Review      *Review             `json:"review,omitempty"` // of a day that seemed wrong
+	RuleSet     string              `json:"rule_set"`         // "" if none was in force
 	Period      string              `json:"period,omitempty"`
 	Excluded    string              `json:"excluded,omitempty"` // why the day, or its steps, could earn nothing
 	Counted     uint64              `json:"counted_steps"`
@@ -169,6 +172,7 @@ func New(in *Input) *Day {
 		})
 	}
 	d.merged(in)
+	d.Review = reviewOf(in.Review)
 	for i := range s.Score.Lines {
 		d.Lines = append(d.Lines, lineOf(&s.Score.Lines[i], s))
 	}

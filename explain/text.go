@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"ayumi/review"
 	"ayumi/steps"
 )
 
@@ -31,6 +32,8 @@ func (d *Day) summary(l Language) string {
 	case d.Standing.State == closed && d.Standing.Points != d.Points:
 		sentence("この日は%sで確定しています。確定後のデータは職員が確認します", "The day is final with %s; what came after that is looked at by staff",
 			l.amount(d.Standing.Points))
+	case d.Standing.State == closed && d.Review != nil && d.Review.State == review.Held.String():
+		// what is final is not yet what counts
 	case d.Standing.State == closed:
 		sentence("確定しています", "This is final")
 	case d.Standing.State != open:
@@ -38,6 +41,10 @@ func (d *Day) summary(l Language) string {
 		sentence("まもなく確定します", "It is about to become final")
 	default:
 		sentence("%sまでに届いたデータで変わることがあります", "Data that arrives by %s may change this", dateText(l, *d.Standing.ClosesOn))
+	}
+	if d.Review != nil {
+		words := reviewWords[d.Review.State]
+		sentence(words[0], words[1])
 	}
 	return b.String()
 }
@@ -79,6 +86,7 @@ func (d *Day) WriteText(w io.Writer, l Language) error {
 			p.line("       %s", l.say("%sは取り消されたか、期限後の登録です", "%s was cancelled, or recorded too late", string(a.Kind)))
 		}
 	}
+	d.writeReview(&p, l)
 	d.writeSources(&p, l)
 	return p.err
 }

@@ -2,104 +2,106 @@ package plausibility
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	"ayumi/steps"
 )
 
 // Config holds every limit. A rule with weight 0 is off.
 type Config struct {
-	Day      TotalConfig     `yaml:"day"`
-	Hour     TotalConfig     `yaml:"hour"`
-	Cadence  CadenceConfig   `yaml:"cadence"`
-	Coverage CoverageConfig  `yaml:"coverage"`
-	Flat     FlatConfig      `yaml:"flat"`
-	Unbroken UnbrokenConfig  `yaml:"unbroken"`
-	Brisk    BriskConfig     `yaml:"brisk"`
-	Regular  RegularConfig   `yaml:"regular"`
-	Evening  EveningConfig   `yaml:"evening"`
-	Coarse   TotalConfig     `yaml:"coarse"`
-	Pattern  PatternConfig   `yaml:"pattern"`
-	Suggest  ThresholdConfig `yaml:"suggest"`
+	Day      TotalConfig     `yaml:"day" mapstructure:"day"`
+	Hour     TotalConfig     `yaml:"hour" mapstructure:"hour"`
+	Cadence  CadenceConfig   `yaml:"cadence" mapstructure:"cadence"`
+	Coverage CoverageConfig  `yaml:"coverage" mapstructure:"coverage"`
+	Flat     FlatConfig      `yaml:"flat" mapstructure:"flat"`
+	Unbroken UnbrokenConfig  `yaml:"unbroken" mapstructure:"unbroken"`
+	Brisk    BriskConfig     `yaml:"brisk" mapstructure:"brisk"`
+	Regular  RegularConfig   `yaml:"regular" mapstructure:"regular"`
+	Evening  EveningConfig   `yaml:"evening" mapstructure:"evening"`
+	Coarse   TotalConfig     `yaml:"coarse" mapstructure:"coarse"`
+	Pattern  PatternConfig   `yaml:"pattern" mapstructure:"pattern"`
+	Suggest  ThresholdConfig `yaml:"suggest" mapstructure:"suggest"`
 }
 
 // TotalConfig limits a number of steps: of a day, of any 60 minutes, of a day's coarse records.
 type TotalConfig struct {
-	Weight int    `yaml:"weight"`
-	Steps  uint64 `yaml:"steps"` // more are flagged
+	Weight int    `yaml:"weight" mapstructure:"weight"`
+	Steps  uint64 `yaml:"steps" mapstructure:"steps"` // more are flagged
 }
 
 // CadenceConfig limits how long somebody runs.
 type CadenceConfig struct {
-	Weight  int    `yaml:"weight"`
-	Steps   uint32 `yaml:"steps"`   // more of them in a minute
-	Minutes int    `yaml:"minutes"` // in so many minutes in a row or more are flagged
+	Weight  int    `yaml:"weight" mapstructure:"weight"`
+	Steps   uint32 `yaml:"steps" mapstructure:"steps"`     // more of them in a minute
+	Minutes int    `yaml:"minutes" mapstructure:"minutes"` // in so many minutes in a row or more are flagged
 }
 
 // CoverageConfig limits in how many hours of a day somebody is active.
 type CoverageConfig struct {
-	Weight  int    `yaml:"weight"`
-	Minutes int    `yaml:"minutes"` // an hour is active with so many minutes with steps
-	Steps   uint64 `yaml:"steps"`   // and so many steps
-	Hours   int    `yaml:"hours"`   // so many active hours or more are flagged
+	Weight  int    `yaml:"weight" mapstructure:"weight"`
+	Minutes int    `yaml:"minutes" mapstructure:"minutes"` // an hour is active with so many minutes with steps
+	Steps   uint64 `yaml:"steps" mapstructure:"steps"`     // and so many steps
+	Hours   int    `yaml:"hours" mapstructure:"hours"`     // so many active hours or more are flagged
 }
 
 // FlatConfig limits how long somebody walks evenly, as a pendulum or a shaker does.
 type FlatConfig struct {
-	Weight     int     `yaml:"weight"`
-	Window     int     `yaml:"window"`      // minutes whose variation is looked at
-	Variation  float64 `yaml:"variation"`   // standard deviation by mean up to which they are even
-	MaxCadence uint32  `yaml:"max_cadence"` // steps a minute above which they are running, which is even
-	Minutes    int     `yaml:"minutes"`     // so many even minutes in a day or more are flagged
+	Weight     int     `yaml:"weight" mapstructure:"weight"`
+	Window     int     `yaml:"window" mapstructure:"window"`           // minutes whose variation is looked at
+	Variation  float64 `yaml:"variation" mapstructure:"variation"`     // standard deviation by mean up to which they are even
+	MaxCadence uint32  `yaml:"max_cadence" mapstructure:"max_cadence"` // steps a minute above which they are running, which is even
+	Minutes    int     `yaml:"minutes" mapstructure:"minutes"`         // so many even minutes in a day or more are flagged
 }
 
 // UnbrokenConfig limits how long somebody walks without a rest.
 type UnbrokenConfig struct {
-	Weight  int    `yaml:"weight"`
-	Cadence uint32 `yaml:"cadence"` // steps in a minute of walking, at least
-	Pauses  int    `yaml:"pauses"`  // minutes of less that do not end the walk, altogether
-	Minutes int    `yaml:"minutes"` // a walk of so many minutes or more is flagged
+	Weight  int    `yaml:"weight" mapstructure:"weight"`
+	Cadence uint32 `yaml:"cadence" mapstructure:"cadence"` // steps in a minute of walking, at least
+	Pauses  int    `yaml:"pauses" mapstructure:"pauses"`   // minutes of less that do not end the walk, altogether
+	Minutes int    `yaml:"minutes" mapstructure:"minutes"` // a walk of so many minutes or more is flagged
 }
 
 // BriskConfig looks for days in which nobody ever takes a few steps.
 type BriskConfig struct {
-	Weight  int     `yaml:"weight"`
-	Cadence uint32  `yaml:"cadence"` // steps in a brisk minute, at least
-	Small   uint32  `yaml:"small"`   // fewer steps than this are a small movement
-	Minutes int     `yaml:"minutes"` // from so many brisk minutes on
-	Share   float64 `yaml:"share"`   // this share of small movements among all active minutes, or less, is flagged
+	Weight  int     `yaml:"weight" mapstructure:"weight"`
+	Cadence uint32  `yaml:"cadence" mapstructure:"cadence"` // steps in a brisk minute, at least
+	Small   uint32  `yaml:"small" mapstructure:"small"`     // fewer steps than this are a small movement
+	Minutes int     `yaml:"minutes" mapstructure:"minutes"` // from so many brisk minutes on
+	Share   float64 `yaml:"share" mapstructure:"share"`     // this share of small movements among all active minutes, or less, is flagged
 }
 
 // RegularConfig looks for counts that nobody counted.
 type RegularConfig struct {
-	Weight   int     `yaml:"weight"`
-	Minutes  int     `yaml:"minutes"`  // from so many minutes of 20 steps or more on
-	Repeated float64 `yaml:"repeated"` // this share of counts equal to the minute before, or more, is flagged
-	Round    float64 `yaml:"round"`    // this share of multiples of ten, or more, is flagged
+	Weight   int     `yaml:"weight" mapstructure:"weight"`
+	Minutes  int     `yaml:"minutes" mapstructure:"minutes"`   // from so many minutes of 20 steps or more on
+	Repeated float64 `yaml:"repeated" mapstructure:"repeated"` // this share of counts equal to the minute before, or more, is flagged
+	Round    float64 `yaml:"round" mapstructure:"round"`       // this share of multiples of ten, or more, is flagged
 }
 
 // EveningConfig looks for days that were made up late.
 type EveningConfig struct {
-	Weight int     `yaml:"weight"`
-	From   int     `yaml:"from"`  // minute of the day
-	Steps  uint64  `yaml:"steps"` // in a day of so many steps or more
-	Share  float64 `yaml:"share"` // this share after From, or more, is flagged
+	Weight int     `yaml:"weight" mapstructure:"weight"`
+	From   int     `yaml:"from" mapstructure:"from"`   // minute of the day
+	Steps  uint64  `yaml:"steps" mapstructure:"steps"` // in a day of so many steps or more
+	Share  float64 `yaml:"share" mapstructure:"share"` // this share after From, or more, is flagged
 }
 
 // PatternConfig says when two days are copies of each other.
 type PatternConfig struct {
-	Weight        int     `yaml:"weight"`         // of a near copy; an exact one scores 100
-	ActiveMinutes int     `yaml:"active_minutes"` // of 10 steps or more that a day needs to be compared
-	Distance      int     `yaml:"distance"`       // bits by which fingerprints of near days may differ, of 128
-	Shift         int     `yaml:"shift"`          // minutes by which a copy may be moved
-	Share         float64 `yaml:"share"`          // of the active minutes of both that agree in a near copy
-	Small         int     `yaml:"small"`          // agreeing minutes of less than 60 steps that a near copy needs
-	Identical     float64 `yaml:"identical"`      // of the active minutes of both that are equal in an exact copy
+	Weight        int     `yaml:"weight" mapstructure:"weight"`                 // of a near copy; an exact one scores 100
+	ActiveMinutes int     `yaml:"active_minutes" mapstructure:"active_minutes"` // of 10 steps or more that a day needs to be compared
+	Distance      int     `yaml:"distance" mapstructure:"distance"`             // bits by which fingerprints of near days may differ, of 128
+	Shift         int     `yaml:"shift" mapstructure:"shift"`                   // minutes by which a copy may be moved
+	Share         float64 `yaml:"share" mapstructure:"share"`                   // of the active minutes of both that agree in a near copy
+	Small         int     `yaml:"small" mapstructure:"small"`                   // agreeing minutes of less than 60 steps that a near copy needs
+	Identical     float64 `yaml:"identical" mapstructure:"identical"`           // of the active minutes of both that are equal in an exact copy
 }
 
 // ThresholdConfig turns scores into suggestions.
 type ThresholdConfig struct {
-	Review int `yaml:"review"` // sum of scores from which a day should be looked at
-	Hold   int `yaml:"hold"`   // sum of scores from which its points should wait until then
+	Review int `yaml:"review" mapstructure:"review"` // sum of scores from which a day should be looked at
+	Hold   int `yaml:"hold" mapstructure:"hold"`     // sum of scores from which its points should wait until then
 }
 
 // DefaultConfig returns limits that the honest days of docs/plausibility.md keep.
@@ -214,6 +216,28 @@ func (k Kind) String() string {
 
 // MarshalText writes the kind's name.
 func (k Kind) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
+// UnmarshalText reads a kind's name.
+func (k *Kind) UnmarshalText(b []byte) (err error) {
+	*k, err = ParseKind(string(b))
+	return err
+}
+
+// ParseKind reads a kind's name. Another one is Invalid.
+func ParseKind(s string) (Kind, error) {
+	if i := slices.Index(kindNames[1:], s); i >= 0 {
+		return Kind(i + 1), nil
+	}
+	return 0, steps.Errorf("read kind of flag", steps.Invalid, "%q is none; use one of %s", s, strings.Join(kindNames[1:], ", "))
+}
+
+// Kinds returns all kinds, in their order.
+func Kinds() (all []Kind) {
+	for k := BusyDay; k <= lastKind; k++ {
+		all = append(all, k)
+	}
+	return all
+}
 
 // Suggestion is what staff should do with a day.
 type Suggestion uint8

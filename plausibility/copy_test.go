@@ -170,7 +170,7 @@ func TestCouples(t *testing.T) {
 				if name == "who are at home otherwise" {
 					most = max(most, float64(a.agreeing)/float64(a.active))
 				}
-				if r := s.Score(pair[1], []Peer{*pair[0]}); r.has(SharedPattern) {
+				if r := s.Score(pair[1], []Peer{*pair[0]}); r.has(SharedPattern.String()) {
 					t.Errorf("a couple %s, ratio %.2f: %s of %+v", name, ratio, &r, a)
 				}
 			}

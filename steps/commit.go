@@ -160,6 +160,8 @@ type ParticipantDay struct {
 type DayTotal struct {
 	ParticipantDay
 	Steps uint64
+	// Coarse says that some of the day's records are longer than a minute. Who reads totals alone does not learn it.
+	Coarse bool
 }
 
 // Points is an amount of points.

@@ -211,8 +211,8 @@ type CloseRequest struct {
 	Day    Day
 	Period PeriodID // to which the day's points go
 	By     string   // who or what closes it
-	// Held reports whether a participant's points of the day are held for review. nil holds none. It is
-	// asked once for everybody with points, by the caller's goroutine.
+	// Held reports whether a participant's points of the day are held though no review holds them. nil holds
+	// none more. It is asked once for everybody with points, by the caller's goroutine.
 	Held func(ParticipantID) bool
 }
 

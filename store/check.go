@@ -24,6 +24,7 @@ type Report struct {
 	Entries    int                     `json:"entries"`
 	Exchanges  int                     `json:"exchanges"`
 	Late       int                     `json:"late_days"`
+	Reviews    int                     `json:"reviews"`
 	Points     map[string]steps.Points `json:"points"` // by account
 
 	// Retotalling says that the gateway has yet to total all days anew under another merge policy.

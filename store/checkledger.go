@@ -44,7 +44,7 @@ func (s *Store) checkLedger(ctx context.Context, txn *badger.Txn, r *Report) err
 	}
 	for _, step := range []func() error{
 		c.readClosed, c.readEntries, c.readPages, c.compareClosed, c.compareBalances, c.compareRequests,
-		c.compareAccounts, c.compareExchanges, c.compareLate,
+		c.compareAccounts, c.compareExchanges, c.compareLate, c.compareReviews, c.readPrints,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -82,7 +82,7 @@ func (s *Store) EachClosedDay(ctx context.Context, r steps.DayRange, fn func(ste
 }
 
 // CloseDay makes a day's points final: it fixes the pages, and moves what every participant earned to
-// the available points of the period, or to the pending ones where the day is held. It works in bounded
+// the available points of the period, or to the pending ones where its review holds them. It works in bounded
 // transactions beside uploads and exchanges, goes on where a call before it was interrupted, and
 // changes nothing when the day is closed already. Later data of the day is listed by EachLate.
 //
@@ -262,6 +262,7 @@ type finalJoin struct {
 	held     func(steps.ParticipantID) bool
 	pages    *badger.Iterator
 	balances *seeker
+	reviews  *seeker
 	day      closedDay
 	balance  steps.Balance // memory
 }
@@ -269,7 +270,8 @@ type finalJoin struct {
 func (s *Store) newFinalJoin(txn *badger.Txn, r *steps.CloseRequest, day closedDay) *finalJoin {
 	opts := badger.DefaultIteratorOptions
 	opts.Prefix, opts.PrefetchValues = appendDay([]byte{prefixAward}, r.Day), false
-	j := &finalJoin{s: s, held: r.Held, pages: txn.NewIterator(opts), balances: s.newSeeker(txn, prefixBalance), day: day}
+	j := &finalJoin{s: s, held: r.Held, pages: txn.NewIterator(opts), balances: s.newSeeker(txn, prefixBalance),
+		reviews: s.newSeeker(txn, prefixReview), day: day}
 	start := bytes.Clone(opts.Prefix)
 	if day.last != "" {
 		start = append(append(start, day.last...), 0) // the next key there can be
@@ -281,6 +283,7 @@ func (s *Store) newFinalJoin(txn *badger.Txn, r *steps.CloseRequest, day closedD
 func (j *finalJoin) close() {
 	j.pages.Close()
 	j.balances.close()
+	j.reviews.close()
 }
 
 // next prepares the next chunk, or returns nil when there is nothing left to post.
@@ -329,8 +332,30 @@ func (j *finalJoin) final() (f final, err error) {
 	if err != nil {
 		return f, corrupt("award", nameOf(steps.ParticipantDay{Participant: f.participant, Day: j.day.Day}), err)
 	}
-	f.held = j.held != nil && f.points > 0 && j.held(f.participant)
-	return f, nil
+	if f.points > 0 {
+		f.held, err = j.holds(f.participant)
+	}
+	return f, err
+}
+
+// holds reports whether a participant's points are held: by a review, as it was when the pages were fixed, or
+// because whoever closes the day says so.
+func (j *finalJoin) holds(p steps.ParticipantID) (bool, error) {
+	pd := steps.ParticipantDay{Participant: p, Day: j.day.Day}
+	body, found, err := j.reviews.find(dayKey(prefixReview, pd))
+	if err == nil && found {
+		v, err := parseReview(body, pd)
+		if err != nil {
+			return false, corrupt("review", nameOf(pd), err)
+		}
+		if v.State.Holds() {
+			return true, nil
+		}
+	}
+	if err != nil {
+		return false, corrupt("review", nameOf(pd), err)
+	}
+	return j.held != nil && j.held(p), nil
 }
 
 // credit adds a participant's final points to the chunk, with the balance that they make.

@@ -42,6 +42,8 @@
 //   - A page's points are the sum of its postings; a balance is the sum of the final points and entries
 //     of its participant; all accounts together are zero. A change of the ledger is in one transaction,
 //     whole: whatever can be refused is refused before anything is set.
+//   - A review that holds when its day is closed holds the points; one that is cleared afterwards released them in
+//     the same transaction.
 //   - The page of a closed day changes by corrections only, but for the steps that it was last scored from.
 //
 // # Totals
@@ -108,7 +110,14 @@
 //	x exchange(8)                    1, string participant, string prize, uvarint price, varint at,
 //	                                 uvarint entry, state(1), varint changed at, string by, string reason,
 //	                                 uvarint refund, tag
+//	v day(4) participant             review: 1, state(1), varint found at, varint looked at, uvarint steps, uvarint
+//	                                 score, uvarint n, n flags, uvarint n, n events; tag
+//	y participant                    fingerprints: 1, uvarint n, n times varint day, uvarint steps, active(1), and
+//	                                 where that is 1 the fingerprint(16); tag
 //
+//	flag     kind(1), exact(1), varint score, varint from, varint to, figure(8), limit(8), shift(8), varint the other
+//	         day, string its participant; the three are IEEE 754 doubles, little-endian
+//	event    kind(1), varint at, string by, string text, uvarint entry
 //	page     1, uvarint steps, varint points, string rule set, uvarint n, n postings: kind(1), varint
 //	         seconds since the one before, varint points, and then: of an award or an adjustment uvarint
 //	         steps and, where the kind has its highest bit set, string rule set; of a carried line uvarint

@@ -30,6 +30,8 @@ const (
 	prefixPrize      = 'p' // id
 	prefixExchange   = 'x' // number(8)
 	prefixOrder      = 'o' // participant
+	prefixReview     = 'v' // day(4) participant
+	prefixPrints     = 'y' // participant
 )
 
 // appendDay writes a day so that keys sort by date, those before 1970 included.

@@ -115,6 +115,17 @@ type recentMinutes struct {
 	block    []byte
 	from, to int // in hot
 	found    bool
+	coarse   bool
+}
+
+// coarse reports whether some records are longer than a minute.
+func coarse(h *hotDay) bool {
+	for i := range h.parts {
+		if lanes := h.parts[i].cells.lanes; len(lanes) > 0 && lanes[len(lanes)-1].interval > 60 {
+			return true
+		}
+	}
+	return false
 }
 
 // read calls fn for some of the days. The snapshot is taken after the head was asked: what leaves the head
@@ -124,7 +135,10 @@ func (b *minutesBatch) read(ctx context.Context, s *Store, days []steps.Particip
 	for _, pd := range days {
 		r := recentMinutes{from: len(b.hot)}
 		var viewed bool
-		r.block, viewed = s.viewRecent(pd, func(h *hotDay) { b.hot = s.totals.appendMinutes(b.hot, pd.Participant, h) })
+		r.block, viewed = s.viewRecent(pd, func(h *hotDay) {
+			b.hot = s.totals.appendMinutes(b.hot, pd.Participant, h)
+			r.coarse = coarse(h)
+		})
 		r.to, r.found = len(b.hot), viewed || r.block != nil
 		b.recent = append(b.recent, r)
 	}
@@ -143,7 +157,10 @@ func (b *minutesBatch) read(ctx context.Context, s *Store, days []steps.Particip
 			}
 			minutes := b.hot[r.from:r.to]
 			if r.block != nil {
-				take := func(h *hotDay) { b.minutes = s.totals.appendMinutes(b.minutes[:0], pd.Participant, h) }
+				take := func(h *hotDay) {
+					b.minutes = s.totals.appendMinutes(b.minutes[:0], pd.Participant, h)
+					r.coarse = coarse(h)
+				}
 				if err := s.viewBlock(pd, r.block, take); err != nil {
 					return err
 				}
@@ -152,7 +169,7 @@ func (b *minutesBatch) read(ctx context.Context, s *Store, days []steps.Particip
 			if err := ctx.Err(); err != nil {
 				return steps.E("read minutes", steps.Unavailable, err)
 			}
-			if err := fn(steps.DayTotal{ParticipantDay: pd, Steps: sum(minutes)}, minutes); err != nil {
+			if err := fn(steps.DayTotal{ParticipantDay: pd, Steps: sum(minutes), Coarse: r.coarse}, minutes); err != nil {
 				return err
 			}
 		}

@@ -111,6 +111,7 @@ func printReport(cmd *cobra.Command, format format, r *store.Report) error {
 		{"days waiting to be scored", r.Waiting},
 		{"closed days", r.ClosedDays},
 		{"late days", r.Late},
+		{"reviews", r.Reviews},
 		{"balances", r.Balances},
 		{"ledger entries", r.Entries},
 		{"exchanges", r.Exchanges},

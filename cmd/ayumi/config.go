@@ -18,6 +18,7 @@ import (
 	"ayumi/ingest"
 	"ayumi/ingest/mqtt"
 	"ayumi/merge"
+	"ayumi/plausibility"
 	"ayumi/points"
 	"ayumi/steps"
 	"ayumi/store"
@@ -33,8 +34,11 @@ type config struct {
 	Metrics   metricsConfig   `mapstructure:"metrics"`
 	Limits    limitsConfig    `mapstructure:"limits"`
 	Points    pointsConfig    `mapstructure:"points"`
-	Store     storeConfig     `mapstructure:"store"`
-	Log       logConfig       `mapstructure:"log"`
+
+	Plausibility plausibilityConfig `mapstructure:"plausibility"`
+
+	Store storeConfig `mapstructure:"store"`
+	Log   logConfig   `mapstructure:"log"`
 }
 
 type programmeConfig struct {
@@ -102,6 +106,12 @@ type pointsConfig struct {
 	CloseAfterStart time.Duration `mapstructure:"close_after_start"`
 }
 
+type plausibilityConfig struct {
+	HoldKinds   []plausibility.Kind `mapstructure:"hold_kinds"`
+	CompareDays int                 `mapstructure:"compare_days"`
+	Limits      plausibility.Config `mapstructure:"limits"`
+}
+
 type storeConfig struct {
 	QueueLen            int           `mapstructure:"queue_len"`
 	GroupBytes          int           `mapstructure:"group_bytes"`
@@ -153,7 +163,8 @@ func unfitted() config {
 			DeviceRate:         rates.Device.PerSecond, DeviceBurst: rates.Device.Burst,
 			ReaderRate: rates.Reader.PerSecond, ReaderBurst: rates.Reader.Burst,
 		},
-		Points: pointsConfig{CloseAfterStart: 6 * time.Hour},
+		Points:       pointsConfig{CloseAfterStart: 6 * time.Hour},
+		Plausibility: plausibilityConfig{HoldKinds: []plausibility.Kind{}, CompareDays: 28, Limits: plausibility.DefaultConfig()},
 		Store: storeConfig{
 			CheckpointEvery: st.CheckpointEvery, QuarantinePerDevice: st.QuarantinePerDevice, MinFreeBytes: st.MinFreeBytes,
 		},
@@ -216,6 +227,9 @@ func (c *config) check() error {
 	if sources := merge.Config(c.Programme.Sources); sources.Validate() != nil {
 		return fmt.Errorf("programme.sources: %w", sources.Validate())
 	}
+	if err := c.Plausibility.Limits.Validate(); err != nil {
+		return fmt.Errorf("plausibility.limits: %w", err)
+	}
 	if (c.TLS.CertFile == "") != (c.TLS.KeyFile == "") {
 		return fmt.Errorf("tls.cert_file and tls.key_file go together; set both or neither")
 	}
@@ -258,6 +272,7 @@ func (c *config) checkBounds() error {
 		{"limits.reader_burst", c.Limits.ReaderBurst, 1, 1e9},
 		{"points.final_after_days", c.Points.FinalAfterDays, 0, closing.MaxFinalAfter},
 		{"points.close_after_start", c.Points.CloseAfterStart, 0, int64(7 * 24 * time.Hour)},
+		{"plausibility.compare_days", c.Plausibility.CompareDays, 1, 100}, // a row of fingerprints holds them
 		{"store.queue_len", c.Store.QueueLen, 1, 1 << 16},
 		{"store.group_bytes", c.Store.GroupBytes, 1, 64 << 20},
 		{"store.checkpoint_bytes", c.Store.CheckpointBytes, 1, 1 << 40},

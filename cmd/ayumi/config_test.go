@@ -111,6 +111,9 @@ func TestConfigRefuses(t *testing.T) {
 		{"no YAML", "mqtt: [\n", "line"},
 		{"unknown level", "log:\n  level: loud\n", "loud"},
 		{"unknown format", "log:\n  format: xml\n", "xml"},
+		{"unknown kind of flag", "plausibility:\n  hold_kinds: [lazy]\n", "shared_pattern"},
+		{"limit that makes no sense", "plausibility:\n  limits:\n    flat:\n      window: 1\n", "plausibility.limits: cannot use plausibility limits: flat.window makes no sense"},
+		{"fingerprints for years", "plausibility:\n  compare_days: 101\n", "plausibility.compare_days is 101; use at most 100"},
 		{"unknown policy", "programme:\n  sources:\n    policy: all\n", "programme.sources.policy"},
 		{"unknown treatment", "programme:\n  sources:\n    manual: some\n", "programme.sources.manual"},
 		{"unknown key of sources", "programme:\n  sources:\n    typed: exclude\n", "typed"},
@@ -210,6 +213,8 @@ var metricLabels = map[string]*regexp.Regexp{
 	"code":      regexp.MustCompile(`^[1-5][0-9][0-9]$`),
 	"coding":    regexp.MustCompile(`^(identity|gzip|zstd)$`),
 	"kind":      regexp.MustCompile(`^(pedometer|app|reader)$`),
+	"flag":      regexp.MustCompile(`^[a-z_]{8,17}$`),
+	"state":     regexp.MustCompile(`^(open|held)$`),
 	"le":        regexp.MustCompile(`^(\+Inf|[0-9.e+-]+)$`),
 }
 
@@ -247,7 +252,7 @@ func TestMetricsNameNobody(t *testing.T) {
 			t.Errorf("%s has %d series", name, n)
 		}
 	}
-	for _, room := range []string{"mqtt", "https", "ingest", "store", "points", "closing", "registry"} {
+	for _, room := range []string{"mqtt", "https", "ingest", "store", "points", "closing", "review", "registry"} {
 		if !families[room] {
 			t.Errorf("no metric of %s; there are those of %v", room, slices.Sorted(maps.Keys(families)))
 		}

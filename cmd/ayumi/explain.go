@@ -55,6 +55,11 @@ func (e explainer) Explain(ctx context.Context, pd steps.ParticipantDay) (*expla
 	if err != nil {
 		return nil, err
 	}
+	if v, err := e.g.store.Review(pd); err == nil {
+		in.Review = &v
+	} else if steps.KindOf(err) != steps.NotFound {
+		return nil, err
+	}
 	in.Standing.Waiting = in.Standing.Points != in.Score.Score.Points
 	return explain.New(&in), nil
 }

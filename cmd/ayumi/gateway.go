@@ -26,6 +26,7 @@ import (
 	"ayumi/points"
 	"ayumi/protocol/native"
 	"ayumi/registry"
+	"ayumi/review"
 	"ayumi/steps"
 	"ayumi/store"
 )
@@ -44,6 +45,7 @@ type gateway struct {
 	pipeline   *ingest.Pipeline
 	allowances *ingest.Allowances
 	engine     *points.Engine
+	reviewer   *review.Reviewer
 	closer     *closing.Closer
 	mqtt       *mqtt.Server
 	https      *https.Server
@@ -119,6 +121,13 @@ func (g *gateway) assemble() error {
 	if err != nil {
 		return err
 	}
+	g.reviewer, err = review.New(review.Config{
+		Limits: g.cfg.Plausibility.Limits, HoldKinds: g.cfg.Plausibility.HoldKinds, CompareDays: g.cfg.Plausibility.CompareDays,
+		Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
+	}, g.store, g.store)
+	if err != nil {
+		return err
+	}
 	if err := g.openClosing(); err != nil {
 		return err
 	}
@@ -142,7 +151,7 @@ func (g *gateway) openClosing() error {
 	g.closer, err = closing.New(closing.Config{
 		Periods: periods, Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
 		Patience: g.cfg.Points.CloseAfterStart,
-	}, g.store, g.store, g.engine)
+	}, g.store, g.store, g.engine, g.reviewer)
 	return err
 }
 
@@ -255,16 +264,18 @@ func (g *gateway) openAdmin() (err error) {
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
 		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
+		Reviews: g.store, Reviewer: g.reviewer,
 		Pays: g.pays, Explain: explainer{g}, Rules: adminRules{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
 	return err
 }
 
 // Run serves until ctx ends or something fails that must not be served over, such as a commit.
-// It stops in the order listeners, closer, engine, committer; everything acknowledged is on disk.
+// It stops in the order listeners, closer, reviewer, engine, committer; everything acknowledged is on disk.
 func (g *gateway) Run(ctx context.Context) error {
 	committer := newStage(g.store.Run)
 	engine := newStage(g.engine.Run)
+	reviewer := newStage(g.reviewer.Run)
 	closer := newStage(g.closer.Run)
 	serving, failed := errgroup.WithContext(ctx)
 	for _, s := range []struct {
@@ -288,13 +299,14 @@ func (g *gateway) Run(ctx context.Context) error {
 	case <-failed.Done():
 	case cause = <-committer.ended:
 	case cause = <-engine.ended:
+	case cause = <-reviewer.ended:
 	case cause = <-closer.ended:
 	case cause = <-administration.ended:
 	}
 	g.monitor.ready.Store(false)
 	g.log.Info("stopping")
 	err := errors.Join(cause, g.stopListeners(), administration.stop(), renewal.stop(), rules.stop(),
-		closer.stop(), engine.stop(), committer.stop())
+		closer.stop(), reviewer.stop(), engine.stop(), committer.stop())
 	return errors.Join(err, serving.Wait())
 }
 

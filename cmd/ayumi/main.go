@@ -69,7 +69,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		demoCommand(), serveCommand(), replayCommand(), benchCommand(),
 		deviceCommand(), participantCommand(), daysCommand(), pointsCommand(), prizeCommand(), exchangeCommand(),
-		activityCommand(), quarantineCommand(),
+		activityCommand(), quarantineCommand(), reviewCommand(),
 		rulesCommand(), checkConfigCommand(), checkStoreCommand(), versionCommand(),
 	)
 	return root
