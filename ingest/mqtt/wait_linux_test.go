@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -68,6 +69,8 @@ func TestLoopGoesOn(t *testing.T) {
 			for _, c := range slow {
 				c.wantPuback(1, codeSuccess)
 				c.wantPuback(2, codeSuccess)
+			}
+			for _, c := range slices.Concat(slow, others) { // who was handed over comes back with the next packet
 				c.ping()
 			}
 			parked(t, s, len(slow)+len(others))
