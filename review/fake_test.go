@@ -184,7 +184,7 @@ func newRig(t *testing.T, w *ward, hold ...plausibility.Kind) *rig {
 		t.Fatal(err)
 	}
 	r := &rig{w: w, reg: prometheus.NewRegistry()}
-	r.Reviewer, err = New(Config{Limits: plausibility.DefaultConfig(), HoldKinds: hold, CompareDays: 28, Calendar: tokyo,
+	r.Reviewer, err = New(Config{Limits: plausibility.DefaultConfig(), HoldSevere: true, HoldKinds: hold, CompareDays: 28, Calendar: tokyo,
 		Logger: slog.New(slog.NewTextHandler(&w.log, nil)), Metrics: r.reg}, w, w)
 	if err != nil {
 		t.Fatal(err)

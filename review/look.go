@@ -185,7 +185,7 @@ func (l *look) remember(who int, now *Print, days []Print) {
 func (l *look) find(d *plausibility.Day, n uint64, peers []plausibility.Peer) {
 	report := l.r.scorer.Score(d, peers)
 	f := Finding{ParticipantDay: d.ParticipantDay, Steps: n}
-	hold := report.Suggestion == plausibility.Hold || slices.ContainsFunc(report.Flags, func(f plausibility.Flag) bool {
+	hold := l.r.cfg.HoldSevere && report.Suggestion == plausibility.Hold || slices.ContainsFunc(report.Flags, func(f plausibility.Flag) bool {
 		return slices.Contains(l.r.cfg.HoldKinds, f.Kind)
 	})
 	if hold || report.Suggestion != plausibility.Nothing {

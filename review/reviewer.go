@@ -37,9 +37,11 @@ type Book interface {
 	NoteReviews(ctx context.Context, found []Finding) ([]Review, error)
 }
 
-// Config says what is flagged and what is held. All but HoldKinds and Clock is needed.
+// Config says what is flagged and what is held. All but the Holds and Clock is needed.
 type Config struct {
 	Limits plausibility.Config
+	// HoldSevere holds a day's points from the score on that plausibility.Config suggests.
+	HoldSevere bool
 	// HoldKinds are kinds of flags that hold a day's points whatever the score.
 	HoldKinds []plausibility.Kind
 	// CompareDays is with how many days before it a participant's day is compared, 1 or more. Their fingerprints are

@@ -107,6 +107,7 @@ type pointsConfig struct {
 }
 
 type plausibilityConfig struct {
+	HoldSevere  bool                `mapstructure:"hold_severe"`
 	HoldKinds   []plausibility.Kind `mapstructure:"hold_kinds"`
 	CompareDays int                 `mapstructure:"compare_days"`
 	Limits      plausibility.Config `mapstructure:"limits"`

@@ -122,7 +122,7 @@ func (g *gateway) assemble() error {
 		return err
 	}
 	g.reviewer, err = review.New(review.Config{
-		Limits: g.cfg.Plausibility.Limits, HoldKinds: g.cfg.Plausibility.HoldKinds, CompareDays: g.cfg.Plausibility.CompareDays,
+		Limits: g.cfg.Plausibility.Limits, HoldSevere: g.cfg.Plausibility.HoldSevere, HoldKinds: g.cfg.Plausibility.HoldKinds, CompareDays: g.cfg.Plausibility.CompareDays,
 		Calendar: g.calendar, Clock: g.clock, Logger: g.log, Metrics: g.metrics,
 	}, g.store, g.store)
 	if err != nil {

@@ -46,7 +46,7 @@ func (p *programme) serve(grace, expires steps.Day, finalAfter int) {
 		text += fmt.Sprintf("          - {steps: %d, points: %d}\n", 2000*i, i)
 	}
 	cfg := testConfig()
-	cfg.Points.CloseAfterStart = 0
+	cfg.Points.CloseAfterStart, cfg.Plausibility.HoldSevere = 0, true
 	cfg.Programme.Rules, cfg.Points.FinalAfterDays = wrote(p.t, "rules.yaml", []byte(text)), finalAfter
 	p.g = startGateway(p.t, cfg, p.dir)
 }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -111,7 +113,7 @@ func printReview(cmd *cobra.Command, r *admin.Review) error {
 		r.Participant, r.Day, r.Steps, r.State, r.Score, timestamp(r.FoundAt))
 	for i := range r.Flags {
 		f := &r.Flags[i]
-		fmt.Fprintf(w, "flag         %s (%d): %s to %s, %.4g, limit %.4g", f.Kind, f.Score, f.From, f.To, f.Figure, f.Limit)
+		fmt.Fprintf(w, "flag         %s (%d): %s to %s, %s, limit %s", f.Kind, f.Score, f.From, f.To, plainNumber(f.Figure), plainNumber(f.Limit))
 		if o := f.Copy; o != nil {
 			fmt.Fprintf(w, "; as %s on %s, %+g minutes", o.Participant, o.Day, o.Shift)
 		}
@@ -229,4 +231,12 @@ func reviewed(ctx context.Context, cmd *cobra.Command, f format, pd steps.Partic
 		return printJSON(cmd.OutOrStdout(), r)
 	}
 	return printReview(cmd, &r)
+}
+
+// plainNumber writes a figure without an exponent, with two decimals where it has any.
+func plainNumber(x float64) string {
+	if x == math.Trunc(x) {
+		return strconv.FormatFloat(x, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(x, 'f', 2, 64)
 }

@@ -56,7 +56,9 @@ func TestVerbs(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txtar"), func(t *testing.T) {
-			g := startGateway(t, testConfig(), t.TempDir())
+			cfg := testConfig()
+			cfg.Plausibility.HoldSevere = true
+			g := startGateway(t, cfg, t.TempDir())
 			today := g.calendar.Day(time.Now().Unix())
 			testscript.Run(t, testscript.Params{
 				Files: []string{file}, RequireUniqueNames: true, Cmds: scriptCommands(g),
