@@ -129,9 +129,9 @@ func interrupted(t *testing.T, seed uint64) {
 		return nil
 	}
 	for range 5 { // each a process
-		r := newRig(t, b, plain, 0)
+		r, life := newRig(t, b, plain, 0), time.Duration(rng.IntN(20))*time.Second // drawn while nobody else draws
 		stop := r.start(t)
-		time.Sleep(time.Duration(rng.IntN(20)) * time.Second)
+		time.Sleep(life)
 		stop()
 	}
 	b.fail = func(string) error { return nil }
