@@ -6,7 +6,8 @@
 // long-running job; look.go scores one day of everybody, near.go finds copies among them.
 //
 // Invariants:
-//   - A day is looked at in full before it is closed, and every night before that as far as it changed since.
+//   - A day is looked at in full before it is closed, and on each night of [Config.CompareDays] before that as far as
+//     it changed since.
 //   - The points of a day whose review is held or upheld go to pending when the day is closed, and leave it by a
 //     release that names who decided and why, or by a correction.
 //   - A decision on a review is never overwritten: an appeal, and what is found anew, are added to it.

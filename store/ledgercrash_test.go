@@ -17,6 +17,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"ayumi/review"
 	"ayumi/steps"
 )
 
@@ -45,7 +46,9 @@ func bookSteps() (all []bookStep) {
 		all = append(all,
 			func(s *Store, _ func(string)) error { return reportAll(s, day) },
 			func(s *Store, say func(string)) error { return scoreAll(s, say) },
-			func(s *Store, say func(string)) error { return closeBook(s, day, say) })
+			func(s *Store, _ func(string)) error { return flagBook(s, day) },
+			func(s *Store, say func(string)) error { return closeBook(s, day, say) },
+			func(s *Store, say func(string)) error { return decideBook(s, day, say) })
 		for i := range 12 {
 			all = append(all, func(s *Store, _ func(string)) error { return bookEntry(s, int(d), i) })
 		}
@@ -119,6 +122,50 @@ func closeBook(s *Store, day steps.Day, say func(string)) error {
 			return err
 		}
 	}
+}
+
+// flagBook flags the day of six people, and holds every other one.
+func flagBook(s *Store, day steps.Day) error {
+	var found []review.Finding
+	for i := range 6 {
+		found = append(found, finding(many(40+i), day, i%2 == 0))
+	}
+	_, err := s.NoteReviews(context.Background(), found)
+	return err
+}
+
+// decideBook decides on them, and one appeals and is cleared by a second decision.
+func decideBook(s *Store, day steps.Day, say func(string)) error {
+	ctx := context.Background()
+	for i := range 6 {
+		pd := steps.ParticipantDay{Participant: many(40 + i), Day: day}
+		v, err := s.Review(pd)
+		if err != nil {
+			return err
+		}
+		d := review.Event{Kind: review.Clearing, By: "me", Text: "looked at"}
+		if i == 4 && len(v.Events) == 0 {
+			d.Kind = review.Upholding
+			if v, err = s.DecideReview(ctx, pd, d); err != nil {
+				return err
+			}
+		}
+		if i == 4 && v.State == review.Upheld {
+			if _, err := s.AppealReview(ctx, pd, review.Event{By: "me", Text: "I walked"}); err != nil {
+				return err
+			}
+			say("appealed")
+		}
+		d.Kind = review.Clearing
+		if i == 5 {
+			d.Kind = review.Upholding
+		}
+		if _, err := s.DecideReview(ctx, pd, d); err != nil {
+			return err
+		}
+		say("decided")
+	}
+	return nil
 }
 
 // bookEntry makes one entry of a kind that i chooses. Refusals are part of the script.
@@ -282,7 +329,7 @@ func sameBooks(t *testing.T, a, b *running) {
 	}
 }
 
-// books writes down balances, late days, exchanges and the trial balance.
+// books writes down balances, late days, exchanges, reviews and the trial balance.
 func books(t *testing.T, r *running) string {
 	t.Helper()
 	var text strings.Builder
@@ -307,6 +354,19 @@ func books(t *testing.T, r *running) string {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	reviews := 0
+	err = r.EachReview(ctx, review.Filter{}, func(v *review.Review) error {
+		reviews++
+		fmt.Fprintf(&text, "%+v %s", v.ParticipantDay, v.State)
+		for _, e := range v.Events {
+			fmt.Fprintf(&text, " %s %d", e.Kind, e.Entry)
+		}
+		fmt.Fprintln(&text)
+		return nil
+	})
+	if err != nil || reviews != 12 {
+		t.Fatalf("%d reviews, %v", reviews, err)
 	}
 	totals, err := r.Totals(ctx)
 	if err != nil {
