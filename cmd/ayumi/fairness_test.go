@@ -31,6 +31,8 @@ const (
 	fairSlack  = 5 * time.Millisecond
 	fairRounds = 9 // of each sort, turn about
 	fairEach   = 40
+	// Another program can spoil one comparison, but an unfair gateway is fair in none.
+	fairAttempts = 3
 )
 
 // rogues are those who do all they can to hold others up, while they are let.
@@ -270,10 +272,26 @@ func enrolHonest(t *testing.T, g *testGateway, conf *tls.Config, n int) []*hones
 // TestFairness runs honest devices alone and, turn about, beside a device that never reads, a device
 // that floods by MQTT, one that floods by HTTPS, and a terminal that sends garbage.
 func TestFairness(t *testing.T) {
+	for attempt := 1; ; attempt++ {
+		unfair := fairness(t)
+		if unfair == "" {
+			return
+		}
+		if attempt == fairAttempts {
+			t.Fatal(unfair)
+		}
+		t.Logf("once more, since another program may have been in the way: %s", unfair)
+	}
+}
+
+// fairness compares both on a gateway of their own, and says what is unfair.
+func fairness(t *testing.T) (unfair string) {
+	t.Helper()
 	cfg := testConfig()
 	cfg.Limits.DeviceRate, cfg.Limits.DeviceBurst = 20, 1000
 	cfg.Limits.ReaderRate, cfg.Limits.ReaderBurst = 100, 5000
 	g := startGateway(t, cfg, t.TempDir())
+	defer g.stop()
 	conf, err := clientTLS(g.cert.CAFile)
 	if err != nil {
 		t.Fatal(err)
@@ -302,10 +320,10 @@ func TestFairness(t *testing.T) {
 	t.Logf("honest uploads alone: %v; beside rogues: %v; %d uploads of the flood in %v; %d rogue connections ended",
 		&alone, &beside, flooded, loose, r.ends.Load())
 	if is, was := quantile(beside.uploads, 0.5), quantile(alone.uploads, 0.5); is > fairFactor*was+fairSlack {
-		t.Errorf("half of the honest uploads take more than %v beside rogues, and %v alone", is, was)
+		unfair = fmt.Sprintf("half of the honest uploads take more than %v beside rogues, and %v alone", is, was)
 	}
 	if is, was := quantile(beside.rounds, 0.5), quantile(alone.rounds, 0.5); is > fairFactor*was+fairEach*fairSlack {
-		t.Errorf("half of the rounds take more than %v beside rogues, and %v alone", is, was)
+		unfair = fmt.Sprintf("half of the rounds take more than %v beside rogues, and %v alone", is, was)
 	}
 	if most := 1000 + 20*loose.Seconds() + 64; float64(flooded) > most {
 		t.Errorf("%d uploads of the flooding device were acknowledged in %v, %.0f are its allowance", flooded, loose, most)
@@ -320,6 +338,7 @@ func TestFairness(t *testing.T) {
 	awaitThrottled(t, g)
 	r.unleash(false)
 	checkReady(t, g)
+	return unfair
 }
 
 // awaitThrottled waits until rogues are held up on both transports.
