@@ -194,8 +194,8 @@ func (r *Reviewer) next() time.Duration {
 	return min(pause, max(time.Second, time.Unix(end, 0).Sub(now)))
 }
 
-// pass looks at the open days that are over, not more than CompareDays ago, once a day. A day that cannot be looked at does not keep the others
-// from it.
+// pass looks at the open days that are over, not more than CompareDays ago, once a day. A day that cannot be
+// looked at does not keep the others from it.
 func (r *Reviewer) pass(ctx context.Context) error {
 	if today := r.today(); today != r.done {
 		var failed error

@@ -76,7 +76,7 @@
 //
 //	key                              value
 //	t day(4) participant             block: 2, uvarint steps, for each device string ID and cells; tag
-//	d day(4) participant             empty: the day waits to be scored
+//	d day(4) participant             the day waits to be scored: empty if it has a block, 1 if it need not
 //	a day(4) participant             page, tag
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
 //	                                 contact, tag
@@ -88,7 +88,8 @@
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry, tag
 //	m format|retired|transactions    format version; newest group covered by blocks; transactions
-//	m rules|rescore                  fingerprint of the rules; present while all days are rescored
+//	m rules|through                  fingerprint of the rules by which all days but dirty ones are scored, and
+//	                                 the last calendar day whose end was taken into account, day(4)
 //	m sources                        merge policy that the totals of blocks are by, as JSON; none: that of a
 //	                                 build that had no policy
 //	m retotal                        while they are totalled by another: that policy, and the key of the last
