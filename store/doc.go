@@ -32,8 +32,9 @@
 //     origin) that was ever merged into it, whatever the order.
 //   - A day's total is the sum of the minutes that the merge policy makes of its cells, in the participant's
 //     order of sources, and of nothing else: neither the order nor the time of uploads matters. A block has
-//     another total only while days are totalled anew, which the meta table or the order table says. A day that waits to be scored or has an award, and has neither a block nor an
-//     activity, is corruption, never an empty day.
+//     another total only while days are totalled anew, which the meta table or the order table says.
+//   - A day whose steps wait to be scored, or were, and that has no block is corruption, never an empty day.
+//     Only a day on which nothing but an activity or a sending was recorded has an award without one.
 //   - Journal groups and Badger transactions are numbered without gaps. The newest acknowledged
 //     numbers stand in a watermark file: a damaged last record looks like one that was being written,
 //     and Badger drops a damaged log tail without an error.
