@@ -138,8 +138,8 @@ func (e *Engine) SetRules(rules *RuleBook) {
 
 // Run scores dirty days until ctx ends, and then returns nil. It first scores every stored day again if
 // the stored awards come from other rules than the engine's, and so it does after SetRules. While the
-// store is overloaded or unavailable it waits and tries again; any other error of the store ends it
-// and is returned. What is dirty when it ends stays dirty. An engine runs once.
+// store is overloaded or unavailable, or the rules cannot score a day, it waits and tries again; any other
+// error ends it and is returned. What is dirty when it ends stays dirty. An engine runs once.
 func (e *Engine) Run(ctx context.Context) error {
 	if e.started.Swap(true) {
 		return steps.Errorf("run points engine", steps.Internal, "it was run before; make a new one")
@@ -162,17 +162,50 @@ func (e *Engine) run(ctx context.Context) error {
 	for {
 		pause.Reset(e.cfg.Every)
 		midnight.Reset(e.untilTomorrow())
-		if err := e.keepUp(ctx); err != nil {
+		err := e.pass(ctx)
+		if steps.KindOf(err) == steps.Invalid {
+			if err := e.standBy(ctx, err); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
 			return err
 		}
-		due := e.tickets.drawn() // before Dirty, which sees all that was dirty when they were drawn
-		if err := e.drain(ctx); err != nil {
-			return err
-		}
-		e.tickets.serve(due)
 		if err := e.await(ctx, pause.C, midnight.C); err != nil {
 			return err
 		}
+	}
+}
+
+// pass scores everything that is to be scored.
+func (e *Engine) pass(ctx context.Context) error {
+	if err := e.keepUp(ctx); err != nil {
+		return err
+	}
+	due := e.tickets.drawn() // before Dirty, which sees all that was dirty when they were drawn
+	if err := e.drain(ctx); err != nil {
+		return err
+	}
+	e.tickets.serve(due)
+	return nil
+}
+
+// standBy waits, after a day that the rules cannot score (a condition that divides by zero), for other
+// rules or other data. Uploads go on meanwhile: a mistake in the rules must not keep devices from being
+// acknowledged. What is dirty stays dirty.
+func (e *Engine) standBy(ctx context.Context, cause error) error {
+	e.metrics.retries.Inc()
+	e.log.Error("the rules cannot score a day, and nothing is scored until they can; mend the rules and reload them", "err", cause)
+	timer := time.NewTimer(lastRetry)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-e.changed:
+		return nil
+	case <-timer.C:
+		return nil
 	}
 }
 

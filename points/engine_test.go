@@ -368,6 +368,31 @@ func TestEngineStopsInBacklog(t *testing.T) {
 	})
 }
 
+// TestEngineStandsByForOtherRules has a condition fail on a day: the engine goes on, and scores the day when
+// the rules are mended.
+func TestEngineStandsByForOtherRules(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory(t)
+		bad := rulesOf(t, `{name: odd, when: "100 % (steps - 12345) == 0", steps: {tiers: [{steps: 1, points: 1}]}}`)
+		good := rulesOf(t, `{name: even, steps: {tiers: [{steps: 1, points: 7}]}}`)
+		r := newRig(t, m, bornMap{}, EngineConfig{Rules: bad}).start()
+		key := dayOf("p", someDay)
+		m.set(key, 12345)
+		time.Sleep(3 * lastRetry)
+		synctest.Wait()
+		if _, scored := m.awards[key]; scored || !strings.Contains(r.log.String(), "rule odd") {
+			t.Errorf("awards %v; log %q", m.awards, r.log.String())
+		}
+		r.SetRules(good)
+		synctest.Wait()
+		m.check(good, bornMap{}, bubbleDay)
+		if got := m.award(key).Points; got != 7 {
+			t.Errorf("%d points after the rules were mended, want 7", got)
+		}
+		r.stop(t)
+	})
+}
+
 func TestEngineReturnsOtherErrors(t *testing.T) {
 	for _, method := range []string{"Scoring", "SetScoring", "Dirty", "PutAwards"} {
 		t.Run(method, func(t *testing.T) {
