@@ -1,10 +1,10 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync"
 
 	"github.com/dgraph-io/badger/v4"
@@ -160,15 +160,20 @@ func (s *Store) Balance(p steps.ParticipantID) (b steps.Balance, err error) {
 		if b, err = s.balance(txn, p); err != nil {
 			return err
 		}
+		pages := s.newSheetCursor(txn)
+		defer pages.close()
+		slices.SortFunc(open, func(x, y openDay) int { return cmp.Compare(x.day, y.day) })
 		for _, o := range open {
 			if p <= o.after {
 				continue
 			}
-			pg, _, err := s.page(txn, steps.ParticipantDay{Participant: p, Day: o.day})
+			pg, found, err := pages.find(steps.ParticipantDay{Participant: p, Day: o.day})
 			if err != nil {
 				return err
 			}
-			b.Provisional += pg.points
+			if found {
+				b.Provisional += pg.points
+			}
 		}
 		return nil
 	})
@@ -207,7 +212,10 @@ func (s *Store) trialBalance(ctx context.Context, txn *badger.Txn, open []openDa
 // eachBalance merges the balance table with the open days' pages, all of which are in the order of
 // participants.
 func (s *Store) eachBalance(ctx context.Context, txn *badger.Txn, open []openDay, fn func(*steps.Balance) error) error {
-	merge := s.newBalanceMerge(txn, open)
+	merge, err := s.newBalanceMerge(txn, open)
+	if err != nil {
+		return err
+	}
 	defer merge.close()
 	var b steps.Balance
 	for {
@@ -228,52 +236,85 @@ type balanceMerge struct {
 
 // mergeSource is one table: the balances, or the pages of a day.
 type mergeSource struct {
-	it          *badger.Iterator
-	prefixLen   int
-	participant []byte // at which it stands
+	participant steps.ParticipantID // at which it stands
+	balances    *badger.Iterator    // nil of a day
+	pages       *sheetCursor        // nil of the balances
 	day         steps.Day
-	balances    bool
 }
 
-func (s *Store) newBalanceMerge(txn *badger.Txn, open []openDay) *balanceMerge {
+func (s *Store) newBalanceMerge(txn *badger.Txn, open []openDay) (*balanceMerge, error) {
 	m := &balanceMerge{s: s}
-	add := func(prefix []byte, after steps.ParticipantID, src *mergeSource) {
-		opts := badger.DefaultIteratorOptions
-		opts.Prefix, opts.PrefetchValues = prefix, false
-		src.it, src.prefixLen = txn.NewIterator(opts), len(prefix)
-		start := append(bytes.Clone(prefix), after...)
-		if after != "" {
-			start = append(start, 0) // the next key there can be
-		}
-		src.it.Seek(start)
-		if src.read() {
-			m.sources = append(m.sources, src)
-		} else {
-			src.it.Close()
+	opts := badger.DefaultIteratorOptions
+	opts.Prefix, opts.PrefetchValues = []byte{prefixBalance}, false
+	balances := txn.NewIterator(opts)
+	balances.Rewind()
+	sources := []*mergeSource{{balances: balances}}
+	for _, o := range open {
+		src := &mergeSource{pages: s.newSheetCursor(txn), day: o.day}
+		sources = append(sources, src)
+		if err := src.pages.walk(o.day, o.after); err != nil {
+			m.sources = sources
+			m.close()
+			return nil, err
 		}
 	}
-	add([]byte{prefixBalance}, "", &mergeSource{balances: true})
-	for _, o := range open {
-		add(appendDay([]byte{prefixAward}, o.day), o.after, &mergeSource{day: o.day})
+	for i, src := range sources {
+		more, err := src.read()
+		switch {
+		case err != nil:
+			m.sources = append(m.sources, sources[i:]...)
+			m.close()
+			return nil, err
+		case more:
+			m.sources = append(m.sources, src)
+		default:
+			src.close()
+		}
 	}
 	for i := len(m.sources)/2 - 1; i >= 0; i-- {
 		m.sink(i)
 	}
-	return m
+	return m, nil
 }
 
-// read notes where the iterator stands, and false at its end.
-func (src *mergeSource) read() bool {
-	if !src.it.Valid() {
-		return false
+// read notes where the source stands, and false at its end.
+func (src *mergeSource) read() (more bool, err error) {
+	if src.pages == nil {
+		if src.balances.Valid() {
+			src.participant = steps.ParticipantID(src.balances.Item().Key()[1:])
+			return true, nil
+		}
+		return false, nil
 	}
-	src.participant = append(src.participant[:0], src.it.Item().Key()[src.prefixLen:]...)
-	return true
+	day, p, more, err := src.pages.peek()
+	if err != nil || !more || day != src.day {
+		return false, err
+	}
+	src.participant = p.participant
+	return true, nil
+}
+
+// next moves the source on.
+func (src *mergeSource) next() (more bool, err error) {
+	if src.pages == nil {
+		src.balances.Next()
+	} else {
+		src.pages.step()
+	}
+	return src.read()
+}
+
+func (src *mergeSource) close() {
+	if src.pages == nil {
+		src.balances.Close()
+	} else {
+		src.pages.close()
+	}
 }
 
 func (m *balanceMerge) close() {
 	for _, src := range m.sources {
-		src.it.Close()
+		src.close()
 	}
 }
 
@@ -282,7 +323,7 @@ func (m *balanceMerge) sink(i int) {
 	for {
 		least := i
 		for _, child := range [...]int{2*i + 1, 2*i + 2} {
-			if child < len(m.sources) && bytes.Compare(m.sources[child].participant, m.sources[least].participant) < 0 {
+			if child < len(m.sources) && m.sources[child].participant < m.sources[least].participant {
 				least = child
 			}
 		}
@@ -299,15 +340,18 @@ func (m *balanceMerge) next(b *steps.Balance) (bool, error) {
 	if len(m.sources) == 0 {
 		return false, nil
 	}
-	*b = steps.Balance{Participant: steps.ParticipantID(m.sources[0].participant), Periods: b.Periods[:0]}
-	for len(m.sources) > 0 && string(m.sources[0].participant) == string(b.Participant) {
-		if err := m.add(m.sources[0], b); err != nil {
+	*b = steps.Balance{Participant: m.sources[0].participant, Periods: b.Periods[:0]}
+	for len(m.sources) > 0 && m.sources[0].participant == b.Participant {
+		src := m.sources[0]
+		if err := m.add(src, b); err != nil {
 			return false, err
 		}
-		src := m.sources[0]
-		src.it.Next()
-		if !src.read() {
-			src.it.Close()
+		more, err := src.next()
+		if err != nil {
+			return false, err
+		}
+		if !more {
+			src.close()
 			last := len(m.sources) - 1
 			m.sources[0] = m.sources[last]
 			m.sources = m.sources[:last]
@@ -317,30 +361,26 @@ func (m *balanceMerge) next(b *steps.Balance) (bool, error) {
 	return true, nil
 }
 
-// add reads what a table says of the participant.
+// add adds what a table says of the participant.
 func (m *balanceMerge) add(src *mergeSource, b *steps.Balance) error {
-	item := src.it.Item()
+	if src.pages != nil {
+		_, p, _, err := src.pages.peek()
+		if err == nil {
+			b.Provisional += p.points
+		}
+		return err
+	}
+	item := src.balances.Item()
 	return item.Value(func(v []byte) error {
 		body, err := m.s.auth.open(item.Key(), v)
-		if src.balances {
-			provisional := b.Provisional
-			if err == nil {
-				err = parseBalance(body, b)
-			}
-			if err != nil {
-				return corrupt("balance", string(b.Participant), err)
-			}
-			b.Provisional = provisional
-			return nil
-		}
-		var p page
+		provisional := b.Provisional
 		if err == nil {
-			p, _, err = parsePageHead(body, "")
+			err = parseBalance(body, b)
 		}
 		if err != nil {
-			return corrupt("award", nameOf(steps.ParticipantDay{Participant: b.Participant, Day: src.day}), err)
+			return corrupt("balance", string(b.Participant), err)
 		}
-		b.Provisional += p.points
+		b.Provisional = provisional
 		return nil
 	})
 }

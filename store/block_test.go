@@ -2,7 +2,6 @@ package store
 
 import (
 	"bytes"
-	"encoding/binary"
 	"encoding/hex"
 	"errors"
 	"math"
@@ -219,88 +218,4 @@ func TestCutBlock(t *testing.T) {
 			t.Errorf("%d of %d bytes: %v; want errBlock", n, len(block), err)
 		}
 	}
-}
-
-// appendBlock1 encodes a device's day as version 1 did.
-func appendBlock1(dst []byte, d *deviceDay) []byte {
-	d.compact()
-	dst = append(dst, 1)
-	dst = binary.AppendUvarint(dst, uint64(len(d.sources)-1))
-	for _, s := range d.sources[1:] {
-		dst = binary.AppendUvarint(dst, uint64(s.revision.Boot))
-		dst = binary.AppendUvarint(dst, s.revision.Seq)
-		dst = append(dst, byte(s.origin))
-	}
-	dst = binary.AppendUvarint(dst, uint64(len(d.lanes)))
-	for i := range d.lanes {
-		l := d.lanes[i]
-		l.counts = append(make([]uint32, l.base), l.counts...) // lanes began with the day
-		l.sources = append(make([]uint16, l.base), l.sources...)
-		dst = appendLane1(dst, &l)
-	}
-	return dst
-}
-
-func appendLane1(dst []byte, l *lane) []byte {
-	dst = binary.AppendUvarint(dst, uint64(l.interval/60))
-	dst = binary.AppendUvarint(dst, uint64(len(l.counts)))
-	for i := 0; i < len(l.sources); {
-		n := stretch(l.sources[i:])
-		dst = binary.AppendUvarint(dst, uint64(l.sources[i]))
-		dst = binary.AppendUvarint(dst, uint64(n))
-		i += n
-	}
-	for i := 0; i < len(l.counts); {
-		if l.sources[i] == 0 {
-			i++
-			continue
-		}
-		if l.counts[i] != 0 {
-			dst = binary.AppendUvarint(dst, uint64(l.counts[i]))
-			i++
-			continue
-		}
-		zeros := i
-		for i < len(l.counts) && l.sources[i] != 0 && l.counts[i] == 0 {
-			i++
-		}
-		dst = append(dst, 0)
-		dst = binary.AppendUvarint(dst, uint64(i-zeros))
-	}
-	return dst
-}
-
-// TestBlocksOfVersion1 decodes random days from the form that they had.
-func TestBlocksOfVersion1(t *testing.T) {
-	for seed := range uint64(50) {
-		rng := rand.New(rand.NewPCG(seed, 7))
-		d := new(hotDay)
-		for range 1 + rng.IntN(40) {
-			run := randomRun(rng)
-			d.part([]byte("d")).cells.merge(cellsOf(&run))
-		}
-		cells, err := parseBlock1(appendBlock1(nil, d.parts[0].cells))
-		if err != nil {
-			t.Fatal(err)
-		}
-		back := &hotDay{parts: []part{{"d", cells}}}
-		if !bytes.Equal(blockOf(back), blockOf(d)) {
-			t.Fatalf("seed %d: a block of version 1 decodes to another day", seed)
-		}
-	}
-}
-
-func FuzzParseBlock1(f *testing.F) {
-	f.Add(appendBlock1(nil, dayIn(2, []uint32{0, 0, 5, 300, 0, 1}).parts[0].cells))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		d, err := parseBlock1(b)
-		if err != nil {
-			return
-		}
-		for _, l := range d.lanes {
-			if len(l.counts) != len(l.sources) || l.base+len(l.counts) > maxDayMinutes {
-				t.Fatalf("lane of %d counts, %d sources from %d on", len(l.counts), len(l.sources), l.base)
-			}
-		}
-	})
 }

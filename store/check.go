@@ -82,6 +82,8 @@ func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, er
 
 // checkBlocks sums every stored day anew and compares its total.
 func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, progress func(int)) error {
+	pages := s.newSheetCursor(txn)
+	defer pages.close()
 	return scan(txn, []byte{prefixDay}, nil, false, func(key, _ []byte) error {
 		pd, ok := splitDayKey(key)
 		if !ok {
@@ -102,7 +104,7 @@ func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, pro
 			r.problem("day %s has the total %d; its minutes sum to %d: %v", nameOf(pd), n, s.head.steps(day), err)
 		}
 		if !s.waits(pd) {
-			if _, err := txn.Get(dayKey(prefixAward, pd)); err != nil {
+			if _, found, err := pages.find(pd); err != nil || !found {
 				r.problem("day %s %s has no award and does not wait for one: %v", pd.Participant, pd.Day, err)
 			}
 		}
@@ -156,38 +158,49 @@ func (s *Store) checkMarks(ctx context.Context, txn *badger.Txn, r *Report) erro
 	})
 }
 
-// checkAwards compares the steps an award was computed from with the day's total.
+// checkAwards compares the steps that each day was scored from with its total.
 func (s *Store) checkAwards(ctx context.Context, txn *badger.Txn, r *Report) error {
-	return scan(txn, []byte{prefixAward}, nil, true, func(key, value []byte) error {
-		r.Awards++
-		pd, _ := splitDayKey(key)
+	var codec sheetCodec
+	return scan(txn, []byte{prefixSheet}, nil, true, func(key, value []byte) error {
+		day, upTo, ok := splitSheetKey(key)
 		body, err := s.auth.open(key, value)
-		if err != nil {
-			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
-			return nil
+		if err == nil && !ok {
+			err = errKey
 		}
-		a, _, err := parsePageHead(body, "")
-		if err != nil {
-			r.problem("award %s %s: %v", pd.Participant, pd.Day, err)
-			return nil
-		}
-		now, found, err := s.Total(pd)
-		if err != nil {
-			r.problem("%v", err)
-			return nil
-		}
-		if !found && a.steps == 0 {
-			found, err = s.withoutSteps(txn, pd)
+		var pages []sheetPage
+		if err == nil {
+			pages, err = codec.parse(body)
 		}
 		if err != nil {
-			r.problem("%v", err)
-			return nil
+			r.problem("award sheet %s: %v", nameOfSheet(day, upTo), err)
+			return ctx.Err()
 		}
-		if !found || a.steps != now && !s.waits(pd) && !r.awaitsTotal(pd.Participant) {
-			r.problem("award %s %s was computed from %d steps; the day has %d", pd.Participant, pd.Day, a.steps, now)
+		r.Awards += len(pages)
+		for i := range pages {
+			pd := steps.ParticipantDay{Participant: pages[i].participant, Day: day}
+			if err := s.checkAward(txn, r, pd, pages[i].steps); err != nil {
+				r.problem("%v", err)
+			}
 		}
 		return ctx.Err()
 	})
+}
+
+// checkAward compares the steps that a day was scored from with its total.
+func (s *Store) checkAward(txn *badger.Txn, r *Report, pd steps.ParticipantDay, scored uint64) error {
+	now, found, err := s.Total(pd)
+	if err != nil {
+		return err
+	}
+	if !found && scored == 0 {
+		if found, err = s.withoutSteps(txn, pd); err != nil {
+			return err
+		}
+	}
+	if !found || scored != now && !s.waits(pd) && !r.awaitsTotal(pd.Participant) {
+		return fmt.Errorf("award %s was computed from %d steps; the day has %d", nameOf(pd), scored, now)
+	}
+	return nil
 }
 
 // checkQuarantine reads every quarantined payload back.

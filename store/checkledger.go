@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 
 	"github.com/dgraph-io/badger/v4"
@@ -136,31 +137,28 @@ func (c *ledgerCheck) post(b *steps.Balance, p steps.Posting) {
 func (c *ledgerCheck) readPages() error {
 	finals := c.newFinalCursor()
 	defer finals.close()
-	err := c.scan(prefixAward, "award", func(key, body []byte) error {
-		pd, ok := splitDayKey(key)
+	var codec sheetCodec
+	last := steps.ParticipantDay{Day: math.MinInt32}
+	err := c.scan(prefixSheet, "award sheet", func(key, body []byte) error {
+		day, upTo, ok := splitSheetKey(key)
 		if !ok {
 			return errKey
 		}
-		p, err := parsePage(body, "")
+		pages, err := codec.parse(body)
 		if err != nil {
 			return err
 		}
-		if sum := p.sum(); sum != p.points {
-			return fmt.Errorf("%s has %d points, its postings sum to %d", nameOf(pd), p.points, sum)
-		}
-		earned, corrected := p.points, steps.Points(0)
-		for i := range p.lines {
-			if p.lines[i].kind == steps.EntryCorrection {
-				corrected += p.lines[i].delta
+		for i := range pages {
+			pd := steps.ParticipantDay{Participant: pages[i].participant, Day: day}
+			if compareDays(pd, last) <= 0 || string(pd.Participant) > string(upTo) {
+				return fmt.Errorf("%s is not where it belongs", nameOf(pd))
+			}
+			last = pd
+			if err := c.readPage(finals, pd, &pages[i].page); err != nil {
+				c.r.problem("award: %v", err)
 			}
 		}
-		earned -= corrected
-		c.totals.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: earned})
-		if want := c.corrections[pd]; want != corrected {
-			return fmt.Errorf("%s was corrected by %d points, the entries say %d", nameOf(pd), corrected, want)
-		}
-		delete(c.corrections, pd)
-		return c.comparePage(finals, pd, earned)
+		return nil
 	})
 	if err != nil {
 		return err
@@ -169,6 +167,26 @@ func (c *ledgerCheck) readPages() error {
 		c.r.problem("entries correct %s by %d points, which has no page", nameOf(pd), n)
 	}
 	return finals.skipTo(nil)
+}
+
+// readPage verifies a page.
+func (c *ledgerCheck) readPage(finals *finalCursor, pd steps.ParticipantDay, p *page) error {
+	if sum := p.sum(); sum != p.points {
+		return fmt.Errorf("%s has %d points, its postings sum to %d", nameOf(pd), p.points, sum)
+	}
+	earned, corrected := p.points, steps.Points(0)
+	for i := range p.lines {
+		if p.lines[i].kind == steps.EntryCorrection {
+			corrected += p.lines[i].delta
+		}
+	}
+	earned -= corrected
+	c.totals.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: earned})
+	if want := c.corrections[pd]; want != corrected {
+		return fmt.Errorf("%s was corrected by %d points, the entries say %d", nameOf(pd), corrected, want)
+	}
+	delete(c.corrections, pd)
+	return c.comparePage(finals, pd, earned)
 }
 
 // comparePage compares what a page earned with the final points of the day, if it is closed.
@@ -357,6 +375,8 @@ func (c *ledgerCheck) compareExchange(x *steps.Exchange) error {
 
 // compareLate verifies that what is listed as late is, and of a closed day.
 func (c *ledgerCheck) compareLate() error {
+	pages := c.s.newSheetCursor(c.txn)
+	defer pages.close()
 	return c.scan(prefixLate, "late day", func(key, body []byte) error {
 		c.r.Late++
 		pd, _ := splitDayKey(key)
@@ -364,9 +384,12 @@ func (c *ledgerCheck) compareLate() error {
 		if err != nil {
 			return err
 		}
-		p, _, err := c.s.page(c.txn, pd)
+		p, found, err := pages.find(pd)
 		if err != nil {
 			return err
+		}
+		if !found {
+			return fmt.Errorf("%s is listed and has no page", nameOf(pd))
 		}
 		if c.closed[pd.Day] == nil || l.Points == p.points || l.Steps != p.steps {
 			return fmt.Errorf("%s is listed with %d steps and %d points; it has %d and earned %d",

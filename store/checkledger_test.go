@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"strings"
 	"testing"
 
@@ -53,24 +54,26 @@ func TestLedgerDamageIsReported(t *testing.T) {
 		{"a page does not add up", func(txn *badger.Txn, w *writes) error {
 			p, _, err := r.page(txn, pd)
 			p.points++
-			w.set(dayKey(prefixAward, pd), appendPage(nil, &p))
-			return err
+			return errors.Join(err, r.setPage(txn, w, pd, &p))
 		}, "its postings sum to"},
 		{"a closed page earned more than became final", func(txn *badger.Txn, w *writes) error {
 			p, _, err := r.page(txn, pd)
 			p.append(pageLine{kind: steps.EntryAdjustment, delta: 1})
 			p.points++
-			w.set(dayKey(prefixAward, pd), appendPage(nil, &p))
-			return err
+			return errors.Join(err, r.setPage(txn, w, pd, &p))
 		}, "became final"},
 		{"a correction that no entry makes", func(txn *badger.Txn, w *writes) error {
 			p, _, err := r.page(txn, pd)
 			p.append(pageLine{kind: steps.EntryCorrection, delta: 1, number: 9})
 			p.points++
-			w.set(dayKey(prefixAward, pd), appendPage(nil, &p))
-			return err
+			return errors.Join(err, r.setPage(txn, w, pd, &p))
 		}, "was corrected by 3 points, the entries say 2"},
-		{"a closed page is gone", func(_ *badger.Txn, w *writes) error { w.delete(dayKey(prefixAward, pd)); return nil }, "has no page"},
+		{"a closed page is gone", func(txn *badger.Txn, w *writes) error { return r.setPage(txn, w, pd, nil) }, "has no page"},
+		{"a page is not where it belongs", func(txn *badger.Txn, w *writes) error {
+			p, _, err := r.page(txn, pd)
+			w.setSheet(sheetKey(day0, "a"), []sheetPage{{"p", p}})
+			return err
+		}, "is not where it belongs"},
 		{"final points are gone", func(_ *badger.Txn, w *writes) error {
 			w.delete(dayKey(prefixFinal, steps.ParticipantDay{Participant: "q", Day: day0}))
 			return nil

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"encoding/binary"
@@ -190,6 +189,9 @@ func (s *Store) postFinals(ctx context.Context, r *steps.CloseRequest, day close
 func (s *Store) postChunks(ctx context.Context, snap *badger.Txn, r *steps.CloseRequest, day closedDay) (closedDay, error) {
 	j := s.newFinalJoin(snap, r, day)
 	defer j.close()
+	if err := j.pages.walk(r.Day, day.last); err != nil {
+		return day, err
+	}
 	var before <-chan error
 	for {
 		c, err := j.next()
@@ -260,7 +262,7 @@ func (s *Store) writeFinals(txn *badger.Txn, c *finalChunk) error {
 type finalJoin struct {
 	s        *Store
 	held     func(steps.ParticipantID) bool
-	pages    *badger.Iterator
+	pages    *sheetCursor
 	balances *seeker
 	reviews  *seeker
 	day      closedDay
@@ -268,20 +270,12 @@ type finalJoin struct {
 }
 
 func (s *Store) newFinalJoin(txn *badger.Txn, r *steps.CloseRequest, day closedDay) *finalJoin {
-	opts := badger.DefaultIteratorOptions
-	opts.Prefix, opts.PrefetchValues = appendDay([]byte{prefixAward}, r.Day), false
-	j := &finalJoin{s: s, held: r.Held, pages: txn.NewIterator(opts), balances: s.newSeeker(txn, prefixBalance),
+	return &finalJoin{s: s, held: r.Held, pages: s.newSheetCursor(txn), balances: s.newSeeker(txn, prefixBalance),
 		reviews: s.newSeeker(txn, prefixReview), day: day}
-	start := bytes.Clone(opts.Prefix)
-	if day.last != "" {
-		start = append(append(start, day.last...), 0) // the next key there can be
-	}
-	j.pages.Seek(start)
-	return j
 }
 
 func (j *finalJoin) close() {
-	j.pages.Close()
+	j.pages.close()
 	j.balances.close()
 	j.reviews.close()
 }
@@ -290,13 +284,21 @@ func (j *finalJoin) close() {
 func (j *finalJoin) next() (*finalChunk, error) {
 	c := &finalChunk{size: closeBytes}
 	var arena []byte
-	for ; j.pages.Valid() && len(c.finals) < pieceKeys && c.size < pieceBytes; j.pages.Next() {
-		f, err := j.final()
+	for len(c.finals) < pieceKeys && c.size < pieceBytes {
+		day, p, more, err := j.pages.peek()
 		if err != nil {
 			return nil, err
 		}
-		if f.points == 0 {
+		if !more || day != j.day.Day {
+			break
+		}
+		j.pages.step()
+		if p.points == 0 {
 			continue
+		}
+		f := final{participant: p.participant, points: p.points}
+		if f.held, err = j.holds(p.participant); err != nil {
+			return nil, err
 		}
 		if arena, err = j.credit(c, arena, &f); err != nil {
 			return nil, err
@@ -313,29 +315,6 @@ func (j *finalJoin) next() (*finalChunk, error) {
 	c.size += len(value)
 	c.record = keyValue{key, j.s.auth.seal(key, value)}
 	return c, nil
-}
-
-// final reads the page at hand.
-func (j *finalJoin) final() (f final, err error) {
-	item := j.pages.Item()
-	key := item.Key()
-	f.participant = steps.ParticipantID(key[5:])
-	err = item.Value(func(v []byte) error {
-		body, err := j.s.auth.open(key, v)
-		if err != nil {
-			return err
-		}
-		p, _, err := parsePageHead(body, "")
-		f.points = p.points
-		return err
-	})
-	if err != nil {
-		return f, corrupt("award", nameOf(steps.ParticipantDay{Participant: f.participant, Day: j.day.Day}), err)
-	}
-	if f.points > 0 {
-		f.held, err = j.holds(f.participant)
-	}
-	return f, err
 }
 
 // holds reports whether a participant's points are held: by a review, as it was when the pages were fixed, or

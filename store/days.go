@@ -20,9 +20,12 @@ func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.Participa
 		if p != "" {
 			return s.eachOwnDay(ctx, txn, r, p, recent, fn)
 		}
-		j := dayJoin{totals: s.newCursor(txn, prefixDay, r), awards: s.newCursor(txn, prefixAward, r), recent: recent}
+		j := dayJoin{totals: s.newCursor(txn, prefixDay, r), pages: s.newSheetCursor(txn), recent: recent}
 		defer j.totals.close()
-		defer j.awards.close()
+		defer j.pages.close()
+		if err := j.pages.walk(r.From, ""); err != nil {
+			return err
+		}
 		for {
 			award, ok, err := j.next()
 			if err != nil || !ok {
@@ -40,9 +43,11 @@ func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRang
 	recent []steps.DayTotal, fn func(steps.Award) error,
 ) error {
 	days := make(map[steps.Day]steps.Award, len(recent))
-	err := s.eachOwn(txn, prefixAward, r, p, func(item *badger.Item, pd steps.ParticipantDay) (err error) {
-		days[pd.Day], err = s.auth.awardItem(item, steps.DayTotal{ParticipantDay: pd})
-		return err
+	err := s.eachOwnPage(txn, p, func(d steps.Day, page *page) error {
+		if r.Contains(d) {
+			days[d] = page.award(steps.DayTotal{ParticipantDay: steps.ParticipantDay{Participant: p, Day: d}, Steps: page.steps})
+		}
+		return nil
 	})
 	if err != nil {
 		return err
@@ -200,10 +205,11 @@ func nextTotal(stored *cursor, recent *[]steps.DayTotal) (t steps.DayTotal, ok b
 
 // dayJoin walks through all days that have steps or an award.
 type dayJoin struct {
-	totals, awards *cursor
-	recent         []steps.DayTotal // of the head
-	total          steps.DayTotal   // the next one
-	held, more     bool             // whether total is valid, and whether there is one
+	totals     *cursor
+	pages      *sheetCursor
+	recent     []steps.DayTotal // of the head
+	total      steps.DayTotal   // the next one
+	held, more bool             // whether total is valid, and whether there is one
 }
 
 func (j *dayJoin) next() (a steps.Award, ok bool, err error) {
@@ -213,45 +219,37 @@ func (j *dayJoin) next() (a steps.Award, ok bool, err error) {
 		}
 		j.held = true
 	}
-	pd, awarded := j.awards.peek()
+	day, page, awarded, err := j.pages.peek()
+	if err != nil {
+		return a, false, err
+	}
+	var pd steps.ParticipantDay
 	order := 1
-	if awarded {
-		order = -1
+	if awarded = awarded && j.totals.r.Contains(day); awarded {
+		pd, order = steps.ParticipantDay{Participant: page.participant, Day: day}, -1
 		if j.more {
 			order = compareDays(pd, j.total.ParticipantDay)
 		}
 	}
 	switch {
 	case order < 0: // nobody reported the day
-		a, err = j.awards.auth.awardItem(j.awards.it.Item(), steps.DayTotal{ParticipantDay: pd})
+		a = page.award(steps.DayTotal{ParticipantDay: pd})
 		a.Unreported = true
 	case !j.more:
 		return a, false, nil
 	case order == 0:
-		a, err = j.awards.auth.awardItem(j.awards.it.Item(), j.total)
+		a = page.award(j.total)
 	default:
 		a = steps.Award{ParticipantDay: j.total.ParticipantDay, Steps: j.total.Steps}
 	}
 	if order <= 0 {
-		j.awards.it.Next()
+		j.pages.step()
 	}
 	j.held = order < 0
-	return a, err == nil, err
+	return a, true, nil
 }
 
-func (k *auth) awardItem(item *badger.Item, t steps.DayTotal) (a steps.Award, err error) {
-	err = item.Value(func(v []byte) error {
-		body, err := k.open(item.Key(), v)
-		if err != nil {
-			return err
-		}
-		p, _, err := parsePageHead(body, "")
-		a.Points, a.RuleSet = p.points, p.ruleSet
-		return err
-	})
-	if err != nil {
-		return a, corrupt("award", nameOf(t.ParticipantDay), err)
-	}
-	a.ParticipantDay, a.Steps = t.ParticipantDay, t.Steps
-	return a, nil
+// award returns what a page says that a day with this total was awarded.
+func (p *page) award(t steps.DayTotal) steps.Award {
+	return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps, Points: p.points, RuleSet: p.ruleSet}
 }

@@ -171,7 +171,9 @@ func (s *Store) correctDay(txn *badger.Txn, w *writes, e *steps.Entry) error {
 		return steps.Errorf(op, steps.Invalid, "the points of %s are in the period %s, not %s", e.Day, day.Period, posting.Period)
 	}
 	pd := steps.ParticipantDay{Participant: e.Participant, Day: e.Day}
-	p, found, err := s.page(txn, pd)
+	sheets := sheetEditor{cursor: s.newSheetCursor(txn), set: w.setSheet}
+	defer sheets.cursor.close()
+	p, found, err := sheets.page(pd, true)
 	if err != nil {
 		return err
 	}
@@ -183,9 +185,11 @@ func (s *Store) correctDay(txn *badger.Txn, w *writes, e *steps.Entry) error {
 	}
 	p.points += delta
 	p.lines = append(p.lines, pageLine{kind: steps.EntryCorrection, at: e.At, delta: delta, number: e.Seq})
-	w.set(dayKey(prefixAward, pd), appendPage(nil, &p))
+	points := p.points
+	sheets.keep()
+	sheets.finish()
 	l, listed, err := s.late(txn, pd)
-	if err == nil && listed && l.Points == p.points {
+	if err == nil && listed && l.Points == points {
 		w.delete(dayKey(prefixLate, pd))
 	}
 	return err

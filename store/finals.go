@@ -21,12 +21,7 @@ func appendFinals(dst []byte, day *steps.ClosedDay, finals []final) []byte {
 	before := steps.ParticipantID("")
 	for i := range finals {
 		f := &finals[i]
-		same := 0
-		for same < len(before) && same < len(f.participant) && before[same] == f.participant[same] {
-			same++
-		}
-		dst = binary.AppendUvarint(dst, uint64(same))
-		dst = appendString(dst, string(f.participant[same:]))
+		dst = appendFollowing(dst, before, f.participant)
 		amount := uint64(f.points) << 1
 		if f.held {
 			amount |= 1

@@ -12,7 +12,7 @@ import (
 const (
 	prefixDay        = 't' // day(4) participant
 	prefixDirty      = 'd' // day(4) participant
-	prefixAward      = 'a' // day(4) participant
+	prefixSheet      = 'b' // day(4) participant
 	prefixContact    = 'c' // device
 	prefixQuarantine = 'q' // id
 	prefixRaw        = 'w' // id 0 part(2)

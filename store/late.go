@@ -36,18 +36,6 @@ func parseLate(body []byte, pd steps.ParticipantDay) (l steps.LateDay, err error
 	return l, r.done()
 }
 
-// page reads a participant-day's page.
-func (s *Store) page(txn *badger.Txn, pd steps.ParticipantDay) (p page, found bool, err error) {
-	body, err := s.getSealed(txn, "award", dayKey(prefixAward, pd), nameOf(pd))
-	if err != nil || body == nil {
-		return p, false, err
-	}
-	if p, err = parsePage(body, ""); err != nil {
-		return p, false, corrupt("award", nameOf(pd), err)
-	}
-	return p, true, nil
-}
-
 // late reads a participant-day's late data.
 func (s *Store) late(txn *badger.Txn, pd steps.ParticipantDay) (l steps.LateDay, found bool, err error) {
 	body, err := s.getSealed(txn, "late day", dayKey(prefixLate, pd), nameOf(pd))
@@ -64,6 +52,8 @@ func (s *Store) late(txn *badger.Txn, pd steps.ParticipantDay) (l steps.LateDay,
 // other points, in the order of day and participant.
 func (s *Store) EachLate(ctx context.Context, f steps.LateFilter, fn func(steps.LateDay) error) error {
 	err := s.db.View(func(txn *badger.Txn) error {
+		pages := s.newSheetCursor(txn)
+		defer pages.close()
 		return scan(txn, []byte{prefixLate}, appendDay([]byte{prefixLate}, f.Days.From), true, func(key, value []byte) error {
 			pd, ok := splitDayKey(key)
 			if !ok || !f.Days.Contains(pd.Day) {
@@ -83,11 +73,13 @@ func (s *Store) EachLate(ctx context.Context, f steps.LateFilter, fn func(steps.
 			if f.Undecided && l.Decision.State != steps.Open {
 				return ctx.Err()
 			}
-			p, _, err := s.page(txn, pd)
+			p, found, err := pages.find(pd)
 			if err != nil {
 				return err
 			}
-			l.Final = p.points
+			if found {
+				l.Final = p.points
+			}
 			if err := ctx.Err(); err != nil {
 				return err
 			}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/dgraph-io/badger/v4"
-	"pgregory.net/rapid"
 
 	"ayumi/steps"
 )
@@ -242,92 +241,22 @@ func (r *running) pageOf(pd steps.ParticipantDay) (p page, found bool, err error
 	return p, found, err
 }
 
-func TestPageRoundTrip(t *testing.T) {
-	kinds := []steps.EntryKind{steps.EntryAward, steps.EntryAdjustment, steps.EntryCarried, steps.EntryCorrection}
-	sets := []string{"", "x@1", "x@2"}
-	rapid.Check(t, func(t *rapid.T) {
-		p := page{steps: rapid.Uint64().Draw(t, "steps"), points: steps.Points(rapid.Int64().Draw(t, "points")),
-			ruleSet: rapid.SampledFrom(sets).Draw(t, "rule set")}
-		for range rapid.IntRange(0, 5).Draw(t, "lines") {
-			l := pageLine{kind: rapid.SampledFrom(kinds).Draw(t, "kind"), at: rapid.Int64Range(0, 1<<40).Draw(t, "at"),
-				delta: steps.Points(rapid.Int64().Draw(t, "delta"))}
-			if l.kind == steps.EntryAward || l.kind == steps.EntryAdjustment {
-				l.steps, l.ruleSet = rapid.Uint64().Draw(t, "from"), rapid.SampledFrom(sets).Draw(t, "by")
-			} else {
-				l.number = rapid.Uint64().Draw(t, "number")
-			}
-			p.lines = append(p.lines, l)
-		}
-		back, err := parsePage(appendPage(nil, &p), "x@1")
-		if err != nil || back.steps != p.steps || back.points != p.points || back.ruleSet != p.ruleSet || !slices.Equal(back.lines, p.lines) {
-			t.Fatalf("%+v became %+v, %v", p, back, err)
-		}
-	})
-}
-
-// TestAwardsOfFormat1 opens a store that was written before there were pages, also where that was
-// interrupted.
-func TestAwardsOfFormat1(t *testing.T) {
-	for _, interrupted := range []bool{false, true} {
-		t.Run(fmt.Sprint(interrupted), func(t *testing.T) {
-			cfg := testConfig(t.TempDir())
-			r := start(t, cfg)
-			const n = pieceKeys + 100
-			r.uploadMany(n, day0, 5000)
-			r.score("x@1", perThousand)
-			r.end()
-			db, err := badger.Open(cfg.badgerOptions(badgerLog{r.log}))
-			if err != nil {
-				t.Fatal(err)
-			}
-			old := &Store{cfg: cfg, db: db, log: r.log, auth: r.auth}
-			forgetPages(t, old, n)
-			if interrupted {
-				if pages, err := old.makeSomePages(); err != nil || pages != pieceKeys {
-					t.Fatalf("%d pages, %v", pages, err)
-				}
-			}
-			if err := db.Close(); err != nil {
-				t.Fatal(err)
-			}
-			r = start(t, cfg)
-			r.wants(many(7), 5, 0, 0)
-			if lines := r.lines(many(n - 1)); len(lines) != 1 || lines[0].Kind != steps.EntryCarried || lines[0].Postings[0].Points != 5 {
-				t.Errorf("the lines of an older award: %v", lines)
-			}
-			r.end() // checks
-			r = start(t, cfg)
-			r.upload(many(7), day0, 9, 2000)
-			r.score("x@1", perThousand)
-			r.wants(many(7), 2, 0, 0)
-			r.closeDay(day0)
-			r.wants(many(7), 0, 0, 2)
-			r.wants(many(8), 0, 0, 5)
-		})
+// setPage changes a page behind the ledger's back, or takes it away.
+func (r *running) setPage(txn *badger.Txn, w *writes, pd steps.ParticipantDay, p *page) error {
+	sheets := sheetEditor{cursor: r.newSheetCursor(txn), set: w.setSheet}
+	defer sheets.cursor.close()
+	old, _, err := sheets.page(pd, true)
+	if err != nil {
+		return err
 	}
-}
-
-// forgetPages writes a store's awards as format 1 had them.
-func forgetPages(t *testing.T, s *Store, n int) {
-	t.Helper()
-	batch := s.db.NewWriteBatch()
-	defer batch.Cancel()
-	set := func(key, value []byte) {
-		if err := batch.Set(key, value); err != nil {
-			t.Fatal(err)
-		}
+	if p == nil {
+		sheets.drop()
+	} else {
+		*old = *p
 	}
-	for i := range n {
-		key := dayKey(prefixAward, steps.ParticipantDay{Participant: many(i), Day: day0})
-		set(key, s.auth.seal(key, appendString([]byte{0x88, 0x27, 10}, "x@1"))) // 5000 steps, 5 points
-	}
-	if err := batch.Delete(accountKey(steps.AccountIssued)); err != nil {
-		t.Fatal(err)
-	}
-	set(metaKey(metaFormat), []byte{1})
-	if err := batch.Flush(); err != nil {
-		t.Fatal(err)
-	}
+	sheets.keep()
+	sheets.finish()
+	return nil
 }
 
 // many names one of many participants.
@@ -400,25 +329,6 @@ func TestPost(t *testing.T) {
 	if err != nil || totals != want || totals.Sum() != 0 {
 		t.Errorf("trial balance %v, %v; want %v", totals, err, want)
 	}
-}
-
-func FuzzParsePage(f *testing.F) {
-	p := page{steps: 5000, points: 5, ruleSet: "x@1", lines: []pageLine{
-		{kind: steps.EntryCarried, at: 9, delta: 3, number: 2},
-		{kind: steps.EntryAdjustment, at: 99, delta: 1, steps: 4000, ruleSet: "x@0"},
-		{kind: steps.EntryCorrection, at: 999, delta: 1, number: 7},
-	}}
-	f.Add(appendPage(nil, &p))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		p, err := parsePage(b, "")
-		if err != nil {
-			return
-		}
-		again, err := parsePage(appendPage(nil, &p), "")
-		if err != nil || !slices.Equal(again.lines, p.lines) {
-			t.Fatalf("%+v became %+v, %v", p, again, err)
-		}
-	})
 }
 
 func newRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 77)) }

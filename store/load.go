@@ -120,8 +120,8 @@ func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay) error {
 	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
 		return steps.E("read day", steps.KindOf(err), err)
 	}
-	award, err := s.award(txn, pd)
-	if err != nil || award == nil {
+	award, found, err := s.page(txn, pd)
+	if err != nil || !found {
 		return err
 	}
 	legal := award.steps == 0
@@ -132,19 +132,6 @@ func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay) error {
 		err = gone
 	}
 	return err
-}
-
-// award returns the head of a day's page, nil if there is none.
-func (s *Store) award(txn *badger.Txn, pd steps.ParticipantDay) (*page, error) {
-	body, err := s.getSealed(txn, "award", dayKey(prefixAward, pd), nameOf(pd))
-	if err != nil || body == nil {
-		return nil, err
-	}
-	p, _, err := parsePageHead(body, "")
-	if err != nil {
-		return nil, corrupt("award", nameOf(pd), err)
-	}
-	return &p, nil
 }
 
 // dayOf reads a participant-day, an empty one if there is no block.

@@ -14,7 +14,7 @@ import (
 // posting if its points or rule set changed. A closed day keeps its points: what it would have earned
 // is listed as late. An award of less than nothing is Invalid.
 //
-// Pages are read, encoded and sealed here, one part while the committer writes the part before.
+// Sheets are read, encoded and sealed here, one part while the committer writes the part before.
 // pageMu keeps them from changing meanwhile.
 func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 	for i := range awards {
@@ -26,9 +26,10 @@ func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 	awards = inOrder(awards)
 	s.pageMu.Lock()
 	defer s.pageMu.Unlock()
+	w := s.newPageWriter()
 	var before <-chan error
 	for len(awards) > 0 { // each part is atomic, and repeating one is harmless
-		b, err := s.preparePages(awards)
+		b, err := w.next(awards)
 		awards = awards[len(b.awards):]
 		var done <-chan error
 		if err == nil {
@@ -77,84 +78,94 @@ func inOrder(awards []steps.Award) []steps.Award {
 // pageBatch is a part of PutAwards on its way to the committer.
 type pageBatch struct {
 	awards []steps.Award
-	pairs  []keyValue // pages and late days, sealed
+	pairs  []keyValue // sheets and late days, sealed
 	moved  steps.Totals
 	size   int
 
-	s     *Store
-	now   int64
-	pages *seeker
-	late  *seeker
+	auth  *auth
 	arena []byte // holds keys and values
 }
 
-// preparePages scores the pages of open days, and compares closed ones with what they earned: of as many
+// pageWriter turns awards into sheets.
+type pageWriter struct {
+	s      *Store
+	now    int64
+	sheets sheetEditor
+	codec  sheetCodec
+	late   *seeker
+	part   *pageBatch // at hand
+}
+
+func (s *Store) newPageWriter() *pageWriter {
+	w := &pageWriter{s: s, now: s.cfg.Clock().Unix()}
+	w.sheets.cursor = &sheetCursor{s: s}
+	w.sheets.set = w.setSheet
+	return w
+}
+
+// next scores the pages of open days, and compares closed ones with what they earned: of as many
 // awards as go into one transaction. The caller holds pageMu.
-func (s *Store) preparePages(awards []steps.Award) (*pageBatch, error) {
-	most := min(len(awards), pieceKeys)
-	b := &pageBatch{
-		s: s, now: s.cfg.Clock().Unix(),
-		pairs: make([]keyValue, 0, most), arena: make([]byte, 0, most*awardBytes/2),
-	}
-	err := s.db.View(func(txn *badger.Txn) error {
-		b.pages, b.late = s.newSeeker(txn, prefixAward), s.newSeeker(txn, prefixLate)
-		defer b.pages.close()
-		defer b.late.close()
+func (w *pageWriter) next(awards []steps.Award) (*pageBatch, error) {
+	b := &pageBatch{auth: w.s.auth, arena: make([]byte, 0, pieceBytes/4)}
+	w.part = b
+	err := w.s.db.View(func(txn *badger.Txn) error {
+		w.sheets.cursor.begin(txn)
+		w.late = w.s.newSeeker(txn, prefixLate)
+		defer w.sheets.cursor.close()
+		defer w.late.close()
 		var state dayState
-		for i := 0; i < most && b.size < pieceBytes; i++ {
+		for i := 0; i < len(awards) && b.size+len(w.sheets.passed)*pageBytes < pieceBytes; i++ {
 			if i == 0 || awards[i].Day != awards[i-1].Day {
-				state = s.dayState(awards[i].Day)
+				state = w.s.dayState(awards[i].Day)
 			}
-			if err := b.prepare(&awards[i], state); err != nil {
+			if err := w.write(&awards[i], state); err != nil {
 				return err
 			}
-			b.size += awardBytes
 			b.awards = awards[:i+1]
 		}
+		w.sheets.pause()
 		return nil
 	})
 	return b, err
 }
 
-// prepare adds what one award changes.
-func (b *pageBatch) prepare(a *steps.Award, state dayState) error {
-	key := b.key(prefixAward, a)
-	var p page
-	found := false
-	if state.pages {
-		body, ok, err := b.pages.find(key)
-		if err == nil && ok {
-			p, err = parsePage(body, a.RuleSet)
-		}
-		if err != nil {
-			return corrupt("award", nameOf(a.ParticipantDay), err)
-		}
-		found = ok
+// pageBytes is about what a page adds to a transaction.
+const pageBytes = 64
+
+// write enters one award.
+func (w *pageWriter) write(a *steps.Award, state dayState) error {
+	p, found, err := w.sheets.page(a.ParticipantDay, state.pages)
+	if err != nil {
+		return err
 	}
 	if state.closed {
-		return b.prepareLate(key, &p, found, a)
+		return w.writeLate(p, found, a)
 	}
-	delta, changed := p.score(a, b.now)
-	if found && !changed || !found && a.Unreported && a.Points == 0 {
-		return nil
+	delta, changed := p.score(a, w.now)
+	switch {
+	case found && !changed:
+	case !found && a.Unreported && a.Points == 0:
+		w.sheets.drop()
+	default:
+		w.sheets.keep()
+		w.part.moved.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: delta})
 	}
-	b.moved.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: delta})
-	b.set(key, func(dst []byte) []byte { return appendPage(dst, &p) })
 	return nil
 }
 
-// prepareLate notes what a closed day would have earned. Its page takes up the steps and no points.
-func (b *pageBatch) prepareLate(key []byte, p *page, found bool, a *steps.Award) error {
+// writeLate notes what a closed day would have earned. Its page takes up the steps and no points.
+func (w *pageWriter) writeLate(p *page, found bool, a *steps.Award) error {
 	if !found {
 		p.ruleSet = a.RuleSet
 	}
 	if !found || p.steps != a.Steps {
 		p.steps = a.Steps
-		b.set(key, func(dst []byte) []byte { return appendPage(dst, p) })
+		w.sheets.keep()
 	}
-	key = b.key(prefixLate, a)
+	b := w.part
+	key := b.key(prefixLate, a.ParticipantDay)
 	var old steps.LateDay
-	body, listed, err := b.late.find(key)
+	body, listed, err := w.late.find(key)
 	if err == nil && listed {
 		old, err = parseLate(body, a.ParticipantDay)
 	}
@@ -167,7 +178,7 @@ func (b *pageBatch) prepareLate(key []byte, p *page, found bool, a *steps.Award)
 		}
 		return nil
 	}
-	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: b.now, Steps: a.Steps, Points: a.Points, RuleSet: a.RuleSet}
+	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: w.now, Steps: a.Steps, Points: a.Points, RuleSet: a.RuleSet}
 	if listed {
 		late.At = old.At
 		if old.Points == late.Points {
@@ -180,10 +191,15 @@ func (b *pageBatch) prepareLate(key []byte, p *page, found bool, a *steps.Award)
 	return nil
 }
 
+// setSheet adds a sheet to the part at hand.
+func (w *pageWriter) setSheet(key []byte, pages []sheetPage) {
+	w.part.set(key, func(dst []byte) []byte { return w.codec.append(dst, pages) })
+}
+
 // key makes a key in the arena.
-func (b *pageBatch) key(prefix byte, a *steps.Award) []byte {
+func (b *pageBatch) key(prefix byte, pd steps.ParticipantDay) []byte {
 	start := len(b.arena)
-	b.arena = append(appendDay(append(b.arena, prefix), a.Day), a.Participant...)
+	b.arena = append(appendDay(append(b.arena, prefix), pd.Day), pd.Participant...)
 	return b.arena[start:len(b.arena):len(b.arena)]
 }
 
@@ -191,11 +207,10 @@ func (b *pageBatch) key(prefix byte, a *steps.Award) []byte {
 func (b *pageBatch) set(key []byte, encode func(dst []byte) []byte) {
 	start := len(b.arena)
 	b.arena = encode(b.arena)
-	tag := b.s.auth.tag(key, b.arena[start:])
-	b.arena = append(b.arena, tag[:]...)
+	b.arena = b.auth.sealFrom(key, b.arena, start)
 	value := b.arena[start:len(b.arena):len(b.arena)]
 	b.pairs = append(b.pairs, keyValue{key, value})
-	b.size += len(value)
+	b.size += len(key) + len(value) + keyOverhead
 }
 
 // writePages puts a batch into txn.

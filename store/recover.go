@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	formatVersion  = 2
+	formatVersion  = 3
 	metaFormat     = "format"
 	metaRetired    = "retired"
 	metaRules      = "rules"
@@ -82,8 +82,8 @@ func (s *Store) recover() error {
 	return nil
 }
 
-// checkFormat refuses a store of an unknown format, marks a new one, and rewrites one of version 1. The
-// key of a new store is made first, so that no store is without one.
+// checkFormat refuses a store of another format and marks a new one, whose key is made first, so that no
+// store is without one.
 func (s *Store) checkFormat() error {
 	var version []byte
 	err := s.db.Update(func(txn *badger.Txn) (err error) {
@@ -101,12 +101,8 @@ func (s *Store) checkFormat() error {
 		}
 		return txn.Set(metaKey(metaFormat), version)
 	})
-	switch {
-	case err != nil:
-	case len(version) == 1 && version[0] == 1:
-		err = s.migrate()
-	case len(version) != 1 || version[0] != formatVersion:
-		err = fmt.Errorf("format %v; this build reads %d", version, formatVersion)
+	if err == nil && (len(version) != 1 || version[0] != formatVersion) {
+		err = fmt.Errorf("format %v; this build reads %d, so open it with the build that wrote it", version, formatVersion)
 	}
 	if err != nil {
 		return steps.Errorf("open store", steps.Unavailable, "%q: %w", s.cfg.Dir, err)

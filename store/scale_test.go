@@ -479,7 +479,7 @@ func TestScaleDisk(t *testing.T) {
 			defer db.Close()
 			block := float64(share(t, db, prefixDay)) / float64(n)
 			t.Logf("%d days: %.1f bytes a day, %.4f a sample; day blocks %.1f (%.4f), awards %.1f, contacts %.1f", n, whole,
-				whole/1440, block, block/1440, float64(share(t, db, prefixAward))/float64(n),
+				whole/1440, block, block/1440, float64(share(t, db, prefixSheet))/float64(n),
 				float64(share(t, db, prefixContact))/float64(n))
 			if block > tc.block {
 				t.Errorf("%.1f bytes a day block; want at most %.1f", block, tc.block)

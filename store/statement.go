@@ -49,18 +49,9 @@ func follow(lines []ledgerLine, e *steps.Entry, after int64) ([]ledgerLine, int6
 
 // dayLines returns the lines of a participant's days, what became final after what was awarded.
 func (s *Store) dayLines(ctx context.Context, txn *badger.Txn, p steps.ParticipantID) (lines []ledgerLine, err error) {
-	days := s.daysBut(nil)
-	slices.Sort(days)
 	var finals []ledgerLine
-	for _, d := range days {
+	err = s.eachOwnPage(txn, p, func(d steps.Day, pg *page) error {
 		pd := steps.ParticipantDay{Participant: p, Day: d}
-		pg, found, err := s.page(txn, pd)
-		if err := cmp.Or(err, ctx.Err()); err != nil {
-			return nil, err
-		}
-		if !found {
-			continue
-		}
 		after := int64(0)
 		for i := range pg.lines {
 			if pg.lines[i].kind != steps.EntryCorrection { // that is an entry of its own
@@ -69,14 +60,12 @@ func (s *Store) dayLines(ctx context.Context, txn *badger.Txn, p steps.Participa
 			}
 		}
 		final, found, err := s.finalOf(txn, pd)
-		if err != nil {
-			return nil, err
-		}
 		if found {
 			finals, _ = follow(finals, &final, after)
 		}
-	}
-	return append(lines, finals...), nil
+		return cmp.Or(err, ctx.Err())
+	})
+	return append(lines, finals...), err
 }
 
 // entry returns the line of the ledger that a page's posting is.

@@ -682,8 +682,11 @@ func TestDamageIsReported(t *testing.T) {
 			return txn.Delete(dayKey(prefixDay, pd))
 		}},
 		{"gone after it was scored", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+			s.mu.Lock()
+			s.pageDays[pd.Day] = struct{}{}
+			s.mu.Unlock()
 			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(dayKey(prefixDirty, pd)),
-				s.setSealed(txn, dayKey(prefixAward, pd), appendPage(nil, &page{steps: 70})))
+				s.setSealed(txn, sheetKey(pd.Day, lastSheet), new(sheetCodec).append(nil, []sheetPage{{"p", page{steps: 70}}})))
 		}},
 		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			block, err := s.get(txn, dayKey(prefixDay, pd))

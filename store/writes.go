@@ -30,6 +30,11 @@ func (w *writes) set(key, value []byte) {
 	w.pairs = append(w.pairs, keyValue{key, w.s.auth.seal(key, value)})
 }
 
+// setSheet sets a sheet of pages.
+func (w *writes) setSheet(key []byte, pages []sheetPage) {
+	w.set(key, new(sheetCodec).append(nil, pages))
+}
+
 func (w *writes) delete(key []byte) { w.pairs = append(w.pairs, keyValue{key: key}) }
 
 // apply puts everything into txn. After an error the transaction must be thrown away.
