@@ -19,9 +19,11 @@ type Days interface {
 	// Changed receives a value after days became dirty. It has capacity 1, so several changes can
 	// be one value, and it is never closed. A value is sent only after Dirty would show the change.
 	Changed() <-chan struct{}
-	// Dirty returns up to max dirty days. Fewer than max means that there are no others. What
-	// Source says of a dirty day afterwards is at least as new as its mark.
+	// Dirty returns up to max dirty days that it has not returned since Redo. Fewer than max means that
+	// there are no others. What Source says of a dirty day afterwards is at least as new as its mark.
 	Dirty(max int) ([]steps.DirtyDay, error)
+	// Redo has Dirty return again those that it has returned and that are still dirty.
+	Redo()
 	// PutAwards stores awards durably and, with them, clears the days whose Mark is still current.
 	// The others stay dirty. It does not keep awards after it returned. Storing an award again
 	// replaces it while its day is open; a closed day keeps its points.
@@ -78,6 +80,7 @@ type Engine struct {
 
 	// Of the goroutine that runs it.
 	batch   batch
+	outbox  outbox
 	scoring steps.Scoring
 	sweep   *sweep        // under way
 	awards  []steps.Award // of the sweep, not stored yet
@@ -97,6 +100,9 @@ func NewEngine(cfg EngineConfig, days Days, people People, log *slog.Logger, reg
 	e := &Engine{
 		cfg: cfg, days: days, people: people, log: log, metrics: m,
 		changed: make(chan struct{}, 1), stopped: make(chan struct{}), tickets: newTickets(),
+	}
+	e.outbox.store = func(ctx context.Context, awards []steps.Award) error {
+		return e.retry(ctx, func(ctx context.Context) error { return days.PutAwards(ctx, awards) })
 	}
 	e.rules.Store(cfg.Rules)
 	return e, nil
@@ -146,6 +152,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	defer close(e.stopped)
 	err := e.run(ctx)
+	_ = e.outbox.wait() // it was begun in vain, or err says why it failed
 	if stop := ctx.Err(); stop != nil && errors.Is(err, stop) {
 		return nil
 	}
@@ -247,57 +254,67 @@ func (e *Engine) untilTomorrow() time.Duration {
 	return time.Unix(end, 0).Sub(e.cfg.Clock())
 }
 
-// drain scores batches until one is not full. It does not wait for an empty one: under a steady
-// stream of changes there may be none, and what became dirty meanwhile has sent a value to Changed.
+// drain scores batches until one is not full, and returns when all are stored. It does not wait for an empty
+// one: under a steady stream of changes there may be none, and what became dirty meanwhile has sent a value
+// to Changed.
 func (e *Engine) drain(ctx context.Context) error {
 	begin := time.Now()
+	e.days.Redo() // nothing that Dirty returned is on its way to the store
+	any := false
 	for full := true; full; {
-		err := e.retry(ctx, func(ctx context.Context) (err error) {
-			full, err = e.step(ctx)
-			return err
-		})
+		n, err := e.step(ctx)
 		if err != nil {
 			return err
 		}
+		any, full = any || n > 0, n >= e.cfg.Batch
 	}
+	if any {
+		if err := e.outbox.wait(); err != nil {
+			return err
+		}
+	}
+	e.metrics.dirty.Set(0)
 	e.metrics.pass.Observe(time.Since(begin).Seconds())
 	return nil
 }
 
-// step scores one batch and reports whether it was full.
-func (e *Engine) step(ctx context.Context) (full bool, err error) {
+// step scores one batch and returns how many dirty days were in it.
+func (e *Engine) step(ctx context.Context) (n int, err error) {
 	if err := ctx.Err(); err != nil {
-		return false, err
+		return 0, err
 	}
-	days, err := e.days.Dirty(e.cfg.Batch)
-	if err != nil {
-		return false, err
+	var days []steps.DirtyDay
+	err = e.retry(ctx, func(context.Context) (err error) {
+		days, err = e.days.Dirty(e.cfg.Batch)
+		return err
+	})
+	if err != nil || len(days) == 0 {
+		return 0, err
 	}
-	full = len(days) >= e.cfg.Batch
 	e.metrics.dirty.Set(float64(len(days)))
-	if len(days) > 0 {
-		if err := e.score(ctx, days, false); err != nil {
-			return false, err
-		}
-		e.metrics.scored.Add(float64(len(days)))
+	if err := e.score(ctx, days, false); err != nil {
+		return 0, err
 	}
-	if !full {
-		e.metrics.dirty.Set(0)
-	}
-	return full, nil
+	e.metrics.scored.Add(float64(len(days)))
+	return len(days), nil
 }
 
-// score scores dirty days, or everything from them on, and stores the awards.
+// score scores dirty days, or everything from them on, and has the awards stored.
 func (e *Engine) score(ctx context.Context, days []steps.DirtyDay, onwards bool) error {
-	e.batch.scorer = e.scorer()
-	awards, err := e.batch.score(days, onwards)
+	var awards []steps.Award
+	err := e.retry(ctx, func(context.Context) (err error) {
+		e.batch.scorer = e.scorer()
+		awards, err = e.batch.score(days, onwards)
+		return err
+	})
 	if err != nil {
 		return err
 	}
 	if e.sweep != nil {
 		e.sweep.passBy(e.batch.histories)
 	}
-	return e.days.PutAwards(ctx, awards)
+	e.batch.awards, err = e.outbox.put(ctx, awards)
+	return err
 }
 
 func (e *Engine) scorer() scorer {

@@ -76,12 +76,17 @@ func (e *Engine) scoreAll(ctx context.Context, s *sweep) error {
 	if err := e.putSwept(ctx); err != nil {
 		return err
 	}
+	if s.remembers() {
+		if err := e.catchUp(ctx, s.passed); err != nil {
+			return err
+		}
+	}
+	if err := e.outbox.wait(); err != nil {
+		return err
+	}
 	e.metrics.scored.Add(float64(scored))
 	e.log.Info("stored days are scored", "scored", scored, "seconds", int(time.Since(begin).Seconds()))
-	if !s.remembers() {
-		return nil
-	}
-	return e.catchUp(ctx, s.passed)
+	return nil
 }
 
 // firstDay comes before every day that anybody has steps for.
@@ -90,14 +95,12 @@ const firstDay steps.Day = -1 << 20
 // tellEvery is how often a sweep says how far it is.
 const tellEvery = 10 * time.Second
 
-// putSwept stores what the sweep has scored so far, and then lets dirty days go first.
-func (e *Engine) putSwept(ctx context.Context) error {
+// putSwept has what the sweep has scored so far stored, and then lets dirty days go first.
+func (e *Engine) putSwept(ctx context.Context) (err error) {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	err := e.retry(ctx, func(ctx context.Context) error { return e.days.PutAwards(ctx, e.awards) })
-	e.awards = e.awards[:0]
-	if err != nil || time.Now().Before(e.next) {
+	if e.awards, err = e.outbox.put(ctx, e.awards); err != nil || time.Now().Before(e.next) {
 		return err
 	}
 	err = e.drain(ctx)
@@ -112,8 +115,7 @@ func (e *Engine) catchUp(ctx context.Context, from map[steps.ParticipantID]steps
 		days = append(days, steps.DirtyDay{ParticipantDay: steps.ParticipantDay{Participant: p, Day: first}})
 	}
 	for some := range slices.Chunk(days, e.cfg.Batch) {
-		err := e.retry(ctx, func(ctx context.Context) error { return e.score(ctx, some, true) })
-		if err != nil {
+		if err := e.score(ctx, some, true); err != nil {
 			return err
 		}
 	}

@@ -32,6 +32,7 @@ type memory struct {
 	totals     map[steps.ParticipantDay]uint64
 	marks      map[steps.ParticipantDay]uint64
 	dirty      map[steps.ParticipantDay]bool
+	returned   map[steps.ParticipantDay]struct{} // by Dirty since Redo
 	awards     map[steps.ParticipantDay]steps.Award
 	activities map[steps.ParticipantID][]steps.Activity // by day
 	sent       map[steps.ParticipantID]steps.DaySet
@@ -56,7 +57,7 @@ func newMemory(t reporter) *memory {
 	return &memory{
 		t: t, changed: make(chan struct{}, 1),
 		totals: map[steps.ParticipantDay]uint64{}, marks: map[steps.ParticipantDay]uint64{},
-		dirty: map[steps.ParticipantDay]bool{}, awards: map[steps.ParticipantDay]steps.Award{},
+		dirty: map[steps.ParticipantDay]bool{}, returned: map[steps.ParticipantDay]struct{}{}, awards: map[steps.ParticipantDay]steps.Award{},
 		activities: map[steps.ParticipantID][]steps.Activity{}, sent: map[steps.ParticipantID]steps.DaySet{},
 		fail: func(string) error { return nil }, beforePut: func() {},
 	}
@@ -121,9 +122,19 @@ func (m *memory) Dirty(max int) ([]steps.DirtyDay, error) {
 		if len(out) == max {
 			break
 		}
+		if _, returned := m.returned[key]; returned {
+			continue
+		}
+		m.returned[key] = struct{}{}
 		out = append(out, steps.DirtyDay{ParticipantDay: key, Mark: m.marks[key]})
 	}
 	return out, nil
+}
+
+func (m *memory) Redo() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	clear(m.returned)
 }
 
 func (m *memory) PutAwards(_ context.Context, awards []steps.Award) error {

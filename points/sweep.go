@@ -9,7 +9,7 @@ import (
 )
 
 // sweep scores everybody's days, day after day, with one fold a participant, so that each table is
-// read once from one end to the other. It takes some 300 bytes a participant where points of a day
+// read once from one end to the other. It takes some 330 bytes a participant where points of a day
 // depend on other days, and next to nothing where they do not.
 type sweep struct {
 	scorer
@@ -20,9 +20,11 @@ type sweep struct {
 	// emit is given each day's award as it is stored and the score it has now.
 	emit func(stored *steps.Award, now *DayScore) error
 
-	at        steps.Day // the day at hand
-	histories []history // rising by participant
-	fresh     []history // those that the day at hand added, likewise
+	at        steps.Day  // the day at hand
+	histories []*history // rising by participant
+	fresh     []*history // those that the day at hand added, likewise
+	slab      []history  // room for more
+	alone     history    // of a day that is scored by itself
 	// passed are those of whom days were scored beside the sweep, and from which day on it leaves them
 	// alone: what it knows of them is not what there is now.
 	passed map[steps.ParticipantID]steps.Day
@@ -38,7 +40,7 @@ func (s *sweep) run(ctx context.Context) error {
 		return err
 	}
 	for i := range s.histories {
-		days = s.eventDays(days, &s.histories[i], s.from, s.last)
+		days = s.eventDays(days, s.histories[i], s.from, s.last)
 	}
 	slices.Sort(days)
 	for _, day := range slices.Compact(days) {
@@ -56,7 +58,7 @@ func (s *sweep) prepare(ctx context.Context) error {
 			if n := len(s.histories); n == 0 || s.histories[n-1].id != a.Participant {
 				s.histories = append(s.histories, s.begin(a.Participant))
 			}
-			f := &s.histories[len(s.histories)-1]
+			f := s.histories[len(s.histories)-1]
 			f.activities = append(f.activities, *a)
 			return nil
 		})
@@ -85,13 +87,24 @@ func (s *sweep) prepare(ctx context.Context) error {
 	return cmp.Or(err, s.measureAll(s.histories))
 }
 
-func (s *sweep) begin(p steps.ParticipantID) history {
+// begin makes a history that is kept.
+func (s *sweep) begin(p steps.ParticipantID) *history {
+	if len(s.slab) == 0 {
+		s.slab = make([]history, 256)
+	}
+	f := &s.slab[0]
+	s.slab = s.slab[1:]
+	*f = s.history(p)
+	return f
+}
+
+func (s *sweep) history(p steps.ParticipantID) history {
 	return history{id: p, person: s.people.Person(p), st: s.book.Begin()}
 }
 
-func (s *sweep) measureAll(histories []history) error {
-	for i := range histories {
-		if err := s.measure(&histories[i]); err != nil {
+func (s *sweep) measureAll(histories []*history) error {
+	for _, f := range histories {
+		if err := s.measure(f); err != nil {
 			return err
 		}
 	}
@@ -107,29 +120,37 @@ func (s *sweep) day(ctx context.Context, day steps.Day) error {
 	at := 0
 	err := s.source.EachDay(ctx, steps.DayRange{From: day, Until: day}, "", func(a steps.Award) error {
 		for ; at < len(s.histories) && s.histories[at].id < a.Participant; at++ {
-			if err := s.event(&s.histories[at], day); err != nil {
+			if err := s.event(s.histories[at], day); err != nil {
 				return err
 			}
 		}
 		if at < len(s.histories) && s.histories[at].id == a.Participant {
 			at++
-			return s.step(&s.histories[at-1], &a)
+			return s.step(s.histories[at-1], &a)
 		}
-		f := s.begin(a.Participant)
-		if err := s.measure(&f); err != nil {
+		f := s.newcomer(a.Participant)
+		if err := s.measure(f); err != nil {
 			return err
 		}
-		err := s.step(&f, &a)
-		if s.book.needs.past {
-			s.fresh = append(s.fresh, f)
-		}
-		return err
+		return s.step(f, &a)
 	})
 	for ; err == nil && at < len(s.histories); at++ {
-		err = s.event(&s.histories[at], day)
+		err = s.event(s.histories[at], day)
 	}
 	s.join()
 	return err
+}
+
+// newcomer returns the history of a participant who is seen for the first time. It is kept if later days depend
+// on it.
+func (s *sweep) newcomer(p steps.ParticipantID) *history {
+	if !s.book.needs.past {
+		s.alone = s.history(p)
+		return &s.alone
+	}
+	f := s.begin(p)
+	s.fresh = append(s.fresh, f)
+	return f
 }
 
 // remembers reports whether the sweep knows something of a participant from before the day at hand.
@@ -180,7 +201,7 @@ func (s *sweep) join() {
 		return
 	}
 	old := s.histories
-	s.histories = make([]history, 0, len(old)+len(s.fresh))
+	s.histories = make([]*history, 0, len(old)+len(s.fresh))
 	for _, f := range s.fresh {
 		for len(old) > 0 && old[0].id < f.id {
 			s.histories, old = append(s.histories, old[0]), old[1:]

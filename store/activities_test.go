@@ -60,6 +60,7 @@ func TestActivities(t *testing.T) {
 	r.end()
 	r = start(t, cfg)
 	check(steps.DayRange{From: day0}, want)
+	r.Redo()
 	dirty, err := r.Dirty(100)
 	if err != nil || len(dirty) != 3 {
 		t.Errorf("%d days wait to be scored after the restart (%v); want 3", len(dirty), err)

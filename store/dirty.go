@@ -49,17 +49,17 @@ func (s *Store) wake() {
 type dueDays struct {
 	mu  sync.Mutex
 	due []steps.ParticipantDay
-	out []steps.ParticipantDay // handed out last, until it is known what became of them
+	out []steps.ParticipantDay // handed out since Redo
 }
 
 // dirtyAtOnce is how many dirty days are looked at while the lock is held once.
 const dirtyAtOnce = 256
 
-// Dirty returns up to limit days that changed since they were scored.
+// Dirty returns up to limit days that changed since they were scored, and that it has not returned since
+// Redo.
 func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
 	s.due.mu.Lock()
 	defer s.due.mu.Unlock()
-	s.takeBack()
 	days := make([]steps.DirtyDay, 0, min(limit, len(s.due.due)))
 	for len(days) < limit && s.refill() {
 		n := min(limit-len(days), len(s.due.due), dirtyAtOnce)
@@ -78,8 +78,10 @@ func (s *Store) Dirty(limit int) ([]steps.DirtyDay, error) {
 	return days, nil
 }
 
-// takeBack makes those of the days that were handed out fresh again that are still dirty.
-func (s *Store) takeBack() {
+// Redo has Dirty return again those that it has returned and that are still dirty.
+func (s *Store) Redo() {
+	s.due.mu.Lock()
+	defer s.due.mu.Unlock()
 	for part := range slices.Chunk(s.due.out, dirtyAtOnce) {
 		s.mu.Lock()
 		for _, pd := range part {

@@ -181,6 +181,7 @@ func (d *dirtyDay) award(points steps.Points, ruleSet string) steps.Award {
 
 // dirtyDays does what the points engine does to see what is to be scored.
 func dirtyDays(s *Store, limit int) ([]dirtyDay, error) {
+	s.Redo()
 	dirty, err := s.Dirty(limit)
 	out := make([]dirtyDay, len(dirty))
 	for i, d := range dirty {
