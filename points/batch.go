@@ -3,7 +3,6 @@ package points
 import (
 	"cmp"
 	"slices"
-	"sort"
 
 	"ayumi/steps"
 )
@@ -53,6 +52,7 @@ func (b *batch) plan() error {
 			}
 		}
 		f := own
+		f.dirty = i
 		b.reach(&f, d.Day)
 		if n := len(b.histories); n > 0 && b.histories[n-1].id == f.id && b.histories[n-1].last >= f.from {
 			before := &b.histories[n-1]
@@ -135,7 +135,7 @@ func (b *batch) days() ([]steps.Day, error) {
 
 // step scores a day of a fold and notes its award if it was asked for.
 func (b *batch) step(f *history, day steps.Day, n uint64, reported bool) error {
-	mark := b.mark(f.id, day)
+	mark := b.mark(f, day)
 	if !reported && mark == 0 && !b.onwards && !b.eventful(f, day) {
 		return nil // onwards, other rules may have awarded it
 	}
@@ -157,14 +157,14 @@ func (b *batch) step(f *history, day steps.Day, n uint64, reported bool) error {
 	return nil
 }
 
-// mark returns the mark of a dirty day, 0 for any other.
-func (b *batch) mark(p steps.ParticipantID, day steps.Day) uint64 {
-	i := sort.Search(len(b.dirty), func(i int) bool {
-		d := &b.dirty[i]
-		return cmp.Or(cmp.Compare(d.Participant, p), cmp.Compare(d.Day, day)) >= 0
-	})
-	if i < len(b.dirty) && b.dirty[i].ParticipantDay == (steps.ParticipantDay{Participant: p, Day: day}) {
-		return b.dirty[i].Mark
+// mark returns the mark of a dirty day, 0 for any other. The days of a history rise.
+func (b *batch) mark(f *history, day steps.Day) uint64 {
+	for ; f.dirty < len(b.dirty) && b.dirty[f.dirty].Participant == f.id; f.dirty++ {
+		if d := &b.dirty[f.dirty]; d.Day == day {
+			return d.Mark
+		} else if d.Day > day {
+			break
+		}
 	}
 	return 0
 }

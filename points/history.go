@@ -16,6 +16,7 @@ type history struct {
 	first  steps.Day // the first day to award
 	last   steps.Day // the last day to award
 	asked  steps.Day // of dirty days the last: the state before it is worth keeping
+	dirty  int       // index of the first dirty day that was not passed
 
 	activities []steps.Activity // rising by day
 	sent       steps.DaySet

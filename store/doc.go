@@ -58,17 +58,20 @@
 //
 // # The ledger
 //
-// PutAwards writes the page of a participant-day: the postings of its provisional points. CloseDay fixes
+// PutAwards writes the pages of participant-days: the postings of their provisional points. CloseDay fixes
 // the pages of a day and moves what they earned to the balances, chunk by chunk, in the order of
 // participants; the record of the closed day says how far it has come. What it prepares from a snapshot
 // the committer checks against the balances that changed since (touched). Everything else is an entry,
 // read, computed and written by the committer inside its transaction. docs/ledger.md says what the
 // accounts mean.
 //
-// # Format, version 2
+// Pages stand in sheets: the pages of participants who are neighbours on a day, as one value, under the last ID
+// that the sheet may have; a day's last sheet is bounded by nothing. A sheet that has grown too large is divided.
+// A page alone would be smaller than what Badger spends on a key of its own.
 //
-// Version 1 had a block a device in a table by participant, totals in rows of their own, other awards and
-// no ledger; opening such a store converts it (migrate.go, migrate_awards.go).
+// # Format, version 3
+//
+// Stores of other versions are refused.
 //
 // Integers in keys are big-endian. A day is int32 days since 1970-01-01 with the sign bit flipped.
 // uvarint and varint are those of encoding/binary; a string is uvarint length and bytes; tag is the
@@ -78,7 +81,7 @@
 //	key                              value
 //	t day(4) participant             block: 2, uvarint steps, for each device string ID and cells; tag
 //	d day(4) participant             the day waits to be scored: empty if it has a block, 1 if it need not
-//	a day(4) participant             page, tag
+//	b day(4) last participant        sheet of pages, tag; the last participant of a day's last sheet is the byte 0xff
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
 //	                                 contact, tag
 //	h participant 0 day(4) kind      activity: varint recorded at, string by, varint cancelled at, string
@@ -96,7 +99,6 @@
 //	m retotal                        while they are totalled by another: that policy, and the key of the last
 //	                                 block that is done, as JSON
 //	o participant                    empty: the order of sources is changing, and days wait for their totals
-//	m migrated                       newest award converted, while a store of version 1 is
 //	z day(4)                         1, state(1), string period, varint at, string by, uvarint participants,
 //	                                 uvarint points, uvarint held, string last participant, tag
 //	f day(4) last participant        chunk of final points, tag
@@ -120,10 +122,12 @@
 //	flag     kind(1), exact(1), varint score, varint from, varint to, figure(8), limit(8), shift(8), varint the other
 //	         day, string its participant; the three are IEEE 754 doubles, little-endian
 //	event    kind(1), varint at, string by, string text, uvarint entry
-//	page     1, uvarint steps, varint points, string rule set, uvarint n, n postings: kind(1), varint
+//	sheet    1, uvarint n, n times string rule set; uvarint n, n times: uvarint bytes that the participant shares
+//	         with the one before, string rest, page
+//	page     uvarint steps, varint points, uvarint number of the rule set, uvarint n, n postings: kind(1), varint
 //	         seconds since the one before, varint points, and then: of an award or an adjustment uvarint
-//	         steps and, where the kind has its highest bit set, string rule set; of a carried line uvarint
-//	         how many it sums up; of a correction uvarint seq of the entry
+//	         steps and uvarint number of the rule set; of a carried line uvarint how many it sums up; of a
+//	         correction uvarint seq of the entry
 //	chunk    1, varint at, string period, uvarint n, n times: uvarint bytes that the participant shares
 //	         with the one before, string rest, uvarint twice the points, plus 1 where they are held
 //	entry    1, kind(1), varint at, string request key, varint day, uvarint exchange, string reason, string
