@@ -102,6 +102,7 @@ func (r *running) end() {
 	if err := r.head.checkBooks(); err != nil {
 		r.t.Errorf("the head: %v", err)
 	}
+	r.checkLists()
 	if err := r.Close(); err != nil {
 		r.t.Errorf("Close: %v", err)
 	}
@@ -682,7 +683,10 @@ func TestDamageIsReported(t *testing.T) {
 			return txn.Delete(dayKey(prefixDay, pd))
 		}},
 		{"gone after it was scored", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
-			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(dayKey(prefixDirty, pd)),
+			s.mu.Lock()
+			delete(s.dirty, pd)
+			s.mu.Unlock()
+			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(listKey(1)),
 				s.setSealed(txn, dayKey(prefixAward, pd), appendPage(nil, &page{steps: 70})))
 		}},
 		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
@@ -718,7 +722,7 @@ func TestDamageIsReported(t *testing.T) {
 			if err := r.db.Update(func(txn *badger.Txn) error { return tc.damage(r.Store, txn, pd) }); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.append(payload(minutes("p", "d", 2, 1, 5))); steps.KindOf(err) != steps.Internal {
+			if err := r.append(payload(minutes("p", "d", 2, 1, 5))); kindOf(err) != steps.Internal {
 				t.Errorf("an upload onto a damaged day: %v", err)
 			}
 			report, err := r.Check(context.Background(), nil)
