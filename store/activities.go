@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 
 	"github.com/dgraph-io/badger/v4"
@@ -48,7 +49,7 @@ func (s *Store) changeActivity(ctx context.Context, pd steps.ParticipantDay, kin
 	decide func(old *steps.Activity) (*steps.Activity, error),
 ) error {
 	key, changed := activityKey(pd, kind), false
-	var mark []byte
+	var l *dirtyList
 	write := func(txn *badger.Txn) error {
 		old, err := s.activity(txn, key)
 		if err != nil {
@@ -58,18 +59,20 @@ func (s *Store) changeActivity(ctx context.Context, pd steps.ParticipantDay, kin
 		if err != nil || next == nil {
 			return err
 		}
-		changed = true
-		if err := s.setSealed(txn, key, appendActivity(nil, next)); err != nil {
-			return steps.E("store activity", steps.Internal, err)
-		}
-		if mark, err = markOf(txn, pd); err != nil {
+		unreported, err := withoutBlock(txn, pd)
+		if err != nil {
 			return err
 		}
-		return txn.Set(dayKey(prefixDirty, pd), mark)
+		changed, l = true, s.newList()
+		l.days = []markedDay{{pd, unreported}}
+		if err := errors.Join(s.setSealed(txn, key, appendActivity(nil, next)), s.setList(txn, l)); err != nil {
+			return &tornError{steps.E("store activity", steps.Internal, err)}
+		}
+		return nil
 	}
 	return s.change(ctx, activityBytes, write, func() {
 		if changed {
-			s.markDirtyOnDisk(pd, mark)
+			s.markListed(l)
 			s.wake()
 		}
 	})

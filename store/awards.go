@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -22,6 +23,7 @@ func (s *Store) clearDirty(awards []steps.Award) {
 		switch {
 		case !ok:
 		case d.mark == a.Mark:
+			s.lists.release(&d) // a piece of a checkpoint can have listed it beside its award
 			delete(s.dirty, a.ParticipantDay)
 		case d.since <= a.Mark:
 			d.since = a.Mark + 1
@@ -41,23 +43,33 @@ func (s *Store) RescoreParticipant(ctx context.Context, p steps.ParticipantID) e
 	if err != nil {
 		return err
 	}
-	mark := func(a *steps.Award) []byte {
-		if a.Unreported {
-			return unreported
+	for some := range slices.Chunk(days, pieceKeys) {
+		if err := s.rescore(ctx, some); err != nil {
+			return err
 		}
-		return nil
 	}
+	return nil
+}
+
+// rescore makes as many days dirty as go into one list.
+func (s *Store) rescore(ctx context.Context, days []steps.Award) error {
+	var l *dirtyList
 	write := func(txn *badger.Txn) error {
+		l = s.newList()
 		for i := range days {
-			if err := txn.Set(dayKey(prefixDirty, days[i].ParticipantDay), mark(&days[i])); err != nil {
-				return steps.E("rescore participant", steps.Internal, err)
+			day := markedDay{days[i].ParticipantDay, false}
+			if days[i].Unreported { // which it was when it was read
+				var err error
+				if day.unreported, err = withoutBlock(txn, day.ParticipantDay); err != nil {
+					return err
+				}
 			}
+			l.days = append(l.days, day)
+		}
+		if err := s.setList(txn, l); err != nil {
+			return steps.E("rescore participant", steps.Internal, err)
 		}
 		return nil
 	}
-	return s.change(ctx, len(days)*awardBytes, write, func() {
-		for i := range days {
-			s.markDirtyOnDisk(days[i].ParticipantDay, mark(&days[i]))
-		}
-	})
+	return s.change(ctx, len(days)*awardBytes, write, func() { s.markListed(l) })
 }

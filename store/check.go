@@ -30,6 +30,8 @@ type Report struct {
 	// Retotalling says that the gateway has yet to total all days anew under another merge policy.
 	Retotalling bool                  `json:"retotalling"`
 	reordering  []steps.ParticipantID // whose days it has yet to total in another order
+	// Rescoring says that it has yet to score all days anew, because nobody knows which days wait for it.
+	Rescoring bool `json:"rescoring"`
 
 	Problems     []string `json:"problems"` // the first of them
 	ProblemCount int      `json:"problem_count"`
@@ -103,7 +105,7 @@ func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, pro
 		if n, _, err := s.totalOf(txn, pd); err != nil || n != s.head.steps(day) && !r.awaitsTotal(pd.Participant) {
 			r.problem("day %s has the total %d; its minutes sum to %d: %v", nameOf(pd), n, s.head.steps(day), err)
 		}
-		if !s.waits(pd) {
+		if !r.Rescoring && !s.waits(pd) {
 			if _, found, err := pages.find(pd); err != nil || !found {
 				r.problem("day %s %s has no award and does not wait for one: %v", pd.Participant, pd.Day, err)
 			}
@@ -112,14 +114,18 @@ func (s *Store) checkBlocks(ctx context.Context, txn *badger.Txn, r *Report, pro
 	})
 }
 
-// checkTotals finds out which days still wait for their totals.
+// checkTotals finds out which days still wait for their totals, and whether all wait to be scored.
 func (s *Store) checkTotals(txn *badger.Txn, r *Report) error {
 	job, err := s.get(txn, metaKey(metaRetotal))
 	if err != nil {
 		return err
 	}
 	sources, err := s.get(txn, metaKey(metaSources))
-	r.Retotalling = job != nil || sources == nil
+	if err != nil {
+		return err
+	}
+	rules, err := s.get(txn, metaKey(metaRules))
+	r.Retotalling, r.Rescoring = job != nil || sources == nil, string(rules) == rulesLost
 	if err != nil {
 		return err
 	}
@@ -143,16 +149,19 @@ func (s *Store) waits(pd steps.ParticipantDay) bool {
 	return waits
 }
 
-// checkMarks looks for days that wait to be scored and are gone.
+// checkMarks looks for days that wait to be scored, or did when a list was written, and are gone.
 func (s *Store) checkMarks(ctx context.Context, txn *badger.Txn, r *Report) error {
-	return scan(txn, []byte{prefixDirty}, nil, true, func(key, mark []byte) error {
-		pd, ok := splitDayKey(key)
-		if !ok {
-			r.problem("dirty mark with the unreadable key %x", key)
+	return scan(txn, []byte{prefixDirtyList}, nil, true, func(key, value []byte) error {
+		l, err := s.openList(key, value)
+		if err != nil {
+			r.problem("%v", err)
 			return nil
 		}
-		if _, found, err := s.Total(pd); err != nil || !found && !isUnreported(mark) {
-			r.problem("day %s %s waits to be scored, but there is none: %v", pd.Participant, pd.Day, err)
+		for i := range l.days {
+			d := &l.days[i]
+			if _, found, err := s.Total(d.ParticipantDay); err != nil || !found && !d.unreported {
+				r.problem("day %s waits to be scored, or did, but there is none: %v", nameOf(d.ParticipantDay), err)
+			}
 		}
 		return ctx.Err()
 	})
@@ -197,7 +206,7 @@ func (s *Store) checkAward(txn *badger.Txn, r *Report, pd steps.ParticipantDay, 
 			return err
 		}
 	}
-	if !found || scored != now && !s.waits(pd) && !r.awaitsTotal(pd.Participant) {
+	if !found || scored != now && !r.Rescoring && !s.waits(pd) && !r.awaitsTotal(pd.Participant) {
 		return fmt.Errorf("award %s was computed from %d steps; the day has %d", nameOf(pd), scored, now)
 	}
 	return nil

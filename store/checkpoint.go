@@ -85,10 +85,10 @@ func (s *Store) endPiece() error {
 	return nil
 }
 
-// writeDays writes blocks and dirty marks of the first of days, and returns the others. Readers get in
-// between every few days.
+// writeDays writes blocks of the first of days, and a list of those that wait to be scored, and returns the
+// others. Readers get in between every few days.
 func (s *Store) writeDays(txn *badger.Txn, days []*headDay) ([]*headDay, error) {
-	p := piece{txn: txn, room: make([]byte, 0, 2*pieceBytes)}
+	p := piece{txn: txn, room: make([]byte, 0, 2*pieceBytes), list: s.newList()}
 	n := 0
 	for n < len(days) && n < pieceKeys && len(p.room) < pieceBytes {
 		some := days[n:min(n+daysAtOnce, len(days))]
@@ -104,7 +104,7 @@ func (s *Store) writeDays(txn *badger.Txn, days []*headDay) ([]*headDay, error) 
 		}
 		s.mu.Unlock()
 	}
-	return days[n:], nil
+	return days[n:], s.setList(txn, p.list)
 }
 
 // daysAtOnce is how many days are marked as written while the lock is held once.
@@ -114,6 +114,7 @@ const daysAtOnce = 64
 type piece struct {
 	txn  *badger.Txn
 	room []byte // memory of keys and values; what has been taken of it is the transaction's
+	list *dirtyList
 }
 
 // writeDay writes one day.
@@ -130,24 +131,8 @@ func (s *Store) writeDay(p *piece, day *headDay) error {
 	if err := p.txn.Set(key, p.room[start:len(p.room):len(p.room)]); err != nil {
 		return err
 	}
-	if s.persistMark(pd, true) {
-		return p.txn.Set(p.key(prefixDirty, pd), nil)
-	}
+	s.listMark(p.list, pd, true)
 	return nil
-}
-
-// persistMark reports whether the dirty table has yet to say that a day waits to be scored, or that it
-// was reported, which it will from here on.
-func (s *Store) persistMark(pd steps.ParticipantDay, reported bool) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d, ok := s.dirty[pd]
-	if !ok || d.persisted && !(reported && d.unreported) {
-		return false
-	}
-	d.persisted, d.unreported = true, !reported
-	s.dirty[pd] = d
-	return true
 }
 
 // key makes a day's key.

@@ -152,6 +152,9 @@ func (s *Store) fill(txn *badger.Txn, g *group, c *commit) error {
 	if !c.txn {
 		return nil
 	}
+	if err := s.dropLists(txn); err != nil {
+		return err
+	}
 	s.txns++
 	return txn.Set(metaKey(metaTxns), binary.BigEndian.AppendUint64(nil, s.txns))
 }

@@ -11,8 +11,9 @@ import (
 type dirtyState struct {
 	mark  uint64 // of the newest change
 	since uint64 // of the oldest one that may not be scored
-	// persisted says that a key of the dirty table says so too; unreported that it does not ask for a block.
-	persisted, unreported bool
+	list  uint64 // that it counts in; 0 while only the head and the journal say so
+	// reported says that there is a block on disk, which a list has said since the day became dirty.
+	reported bool
 }
 
 // markDirty notes a change of a day. The caller holds mu.
@@ -24,14 +25,6 @@ func (s *Store) markDirty(pd steps.ParticipantDay) {
 		s.fresh = append(s.fresh, pd)
 	}
 	d.mark = s.markSeq
-	s.dirty[pd] = d
-}
-
-// markDirtyOnDisk marks a day whose key of the dirty table is durable. The caller holds mu.
-func (s *Store) markDirtyOnDisk(pd steps.ParticipantDay, mark []byte) {
-	s.markDirty(pd)
-	d := s.dirty[pd]
-	d.persisted, d.unreported = true, isUnreported(mark)
 	s.dirty[pd] = d
 }
 

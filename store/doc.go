@@ -39,7 +39,11 @@
 //     numbers stand in a watermark file: a damaged last record looks like one that was being written,
 //     and Badger drops a damaged log tail without an error.
 //   - A day that changed since it was scored is in the dirty set, which survives a crash: through
-//     the journal before a checkpoint, through the dirty table after it.
+//     the journal before a checkpoint, through the dirty lists after it. Whatever makes a day dirty on disk names
+//     it in a new list, in its own transaction. A day counts in the newest list that names it, until it is
+//     scored; a list in which no day counts is deleted with the award that was the last to be missing, or in
+//     the next transaction. Opening the store makes dirty all that the lists name, which may be more than waits.
+//   - The steps of a day that a list names as reported are in its block, or still in the journal.
 //   - A page's points are the sum of its postings; a balance is the sum of the final points and entries
 //     of its participant; all accounts together are zero. A change of the ledger is in one transaction,
 //     whole: whatever can be refused is refused before anything is set.
@@ -80,7 +84,8 @@
 //
 //	key                              value
 //	t day(4) participant             block: 2, uvarint steps, for each device string ID and cells; tag
-//	d day(4) participant             the day waits to be scored: empty if it has a block, 1 if it need not
+//	u list(8)                        days that wait to be scored, or did: 1, uvarint n, n times: varint day less
+//	                                 that of the one before, participant, unreported(1); tag
 //	b day(4) last participant        sheet of pages, tag; the last participant of a day's last sheet is the byte 0xff
 //	c device                         uvarint group, varint received at, uvarint uploads, string device,
 //	                                 contact, tag
@@ -92,8 +97,9 @@
 //	w id 0 part(2)                   parts of the entry's raw bytes
 //	r key                            a record of the registry, tag
 //	m format|retired|transactions    format version; newest group covered by blocks; transactions
-//	m rules|through                  fingerprint of the rules by which all days but dirty ones are scored, and
-//	                                 the last calendar day whose end was taken into account, day(4)
+//	m rules|through                  fingerprint of the rules by which all days but dirty ones are scored, ? where a
+//	                                 lost list makes that unknown; and the last calendar day whose end was taken
+//	                                 into account, day(4)
 //	m sources                        merge policy that the totals of blocks are by, as JSON; none: that of a
 //	                                 build that had no policy
 //	m retotal                        while they are totalled by another: that policy, and the key of the last
@@ -122,14 +128,14 @@
 //	flag     kind(1), exact(1), varint score, varint from, varint to, figure(8), limit(8), shift(8), varint the other
 //	         day, string its participant; the three are IEEE 754 doubles, little-endian
 //	event    kind(1), varint at, string by, string text, uvarint entry
-//	sheet    1, uvarint n, n times string rule set; uvarint n, n times: uvarint bytes that the participant shares
-//	         with the one before, string rest, page
+//	sheet    1, uvarint n, n times string rule set; uvarint n, n times: participant, page
 //	page     uvarint steps, varint points, uvarint number of the rule set, uvarint n, n postings: kind(1), varint
 //	         seconds since the one before, varint points, and then: of an award or an adjustment uvarint
 //	         steps and uvarint number of the rule set; of a carried line uvarint how many it sums up; of a
 //	         correction uvarint seq of the entry
-//	chunk    1, varint at, string period, uvarint n, n times: uvarint bytes that the participant shares
-//	         with the one before, string rest, uvarint twice the points, plus 1 where they are held
+//	chunk    1, varint at, string period, uvarint n, n times: participant, uvarint twice the points, plus 1
+//	         where they are held. In chunks, sheets and lists of days a participant is uvarint bytes that it shares
+//	         with the one before, string rest
 //	entry    1, kind(1), varint at, string request key, varint day, uvarint exchange, string reason, string
 //	         by, uvarint n, n postings: from(1), to(1), string period, uvarint points
 //

@@ -21,7 +21,7 @@ func appendFinals(dst []byte, day *steps.ClosedDay, finals []final) []byte {
 	before := steps.ParticipantID("")
 	for i := range finals {
 		f := &finals[i]
-		dst = appendFollowing(dst, before, f.participant)
+		dst = appendShared(dst, before, f.participant)
 		amount := uint64(f.points) << 1
 		if f.held {
 			amount |= 1
@@ -41,8 +41,7 @@ func eachFinal(body []byte, fn func(participant []byte, points steps.Points, hel
 	at, period = r.varint(), steps.PeriodID(r.string())
 	var participant []byte
 	for range r.count(len(r.b)) {
-		same := r.count(len(participant))
-		participant = append(participant[:same], r.bytes()...)
+		participant = r.shared(participant)
 		amount := r.uvarint()
 		if r.err != nil {
 			break

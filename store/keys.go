@@ -11,7 +11,7 @@ import (
 // The first byte of every key names its table. Values are described in doc.go.
 const (
 	prefixDay        = 't' // day(4) participant
-	prefixDirty      = 'd' // day(4) participant
+	prefixDirtyList  = 'u' // number(8)
 	prefixSheet      = 'b' // day(4) participant
 	prefixContact    = 'c' // device
 	prefixQuarantine = 'q' // id

@@ -87,12 +87,13 @@ func unpin(days []dayRef) {
 
 // readDay reads a day that the head does not hold.
 func (s *Store) readDay(pd steps.ParticipantDay) (day *headDay, err error) {
+	reported := s.waitsWithSteps(pd) // before the snapshot, which has the award of a day that waits no more
 	err = s.db.View(func(txn *badger.Txn) error {
 		if day, err = s.dayOf(txn, pd); err != nil {
 			return err
 		}
 		if day.block == nil {
-			return s.checkAbsent(txn, pd)
+			return s.checkAbsent(txn, pd, reported)
 		}
 		return nil
 	})
@@ -102,23 +103,22 @@ func (s *Store) readDay(pd steps.ParticipantDay) (day *headDay, err error) {
 // errGone is wrapped by the error for a day that is on disk no more.
 var errGone = errors.New("the day waits to be scored, or has an award, but has no block")
 
+// waitsWithSteps reports whether a day waits to be scored whose steps are on disk, or, while the commit is
+// under way that puts them there, in the head.
+func (s *Store) waitsWithSteps(pd steps.ParticipantDay) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.dirty[pd].reported
+}
+
 // checkAbsent makes sure that a day without a block never had one: a day is written together with
-// the mark that it waits to be scored, which goes when there is an award. It holds for days that are
-// in neither the head nor the journal. A day on which something else than steps was recorded may be
-// scored without them.
-func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay) error {
+// a list that says that it waits to be scored with its steps (reported), which holds until there is an
+// award. It holds for days that are in neither the head nor the journal. A day on which something else than
+// steps was recorded may be scored without them.
+func (s *Store) checkAbsent(txn *badger.Txn, pd steps.ParticipantDay, reported bool) error {
 	gone := corrupt("day block", nameOf(pd), errGone)
-	item, err := txn.Get(dayKey(prefixDirty, pd))
-	if err == nil {
-		err = item.Value(func(mark []byte) error {
-			if !isUnreported(mark) {
-				return gone
-			}
-			return nil
-		})
-	}
-	if err != nil && !errors.Is(err, badger.ErrKeyNotFound) {
-		return steps.E("read day", steps.KindOf(err), err)
+	if reported {
+		return gone
 	}
 	award, found, err := s.page(txn, pd)
 	if err != nil || !found {

@@ -216,13 +216,13 @@ func (b *pageBatch) set(key []byte, encode func(dst []byte) []byte) {
 // writePages puts a batch into txn.
 func (s *Store) writePages(txn *badger.Txn, b *pageBatch) error {
 	w := &writes{s: s, pairs: b.pairs, moved: b.moved}
-	s.scored(w, b.awards)
+	s.scored(b.awards)
 	return w.apply(txn)
 }
 
-// scored takes the days whose awards are current out of the dirty table, and notes that they have pages,
+// scored takes the days whose awards are current off their dirty lists, and notes that they have pages,
 // before these can be seen.
-func (s *Store) scored(w *writes, awards []steps.Award) {
+func (s *Store) scored(awards []steps.Award) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for i := range awards {
@@ -236,10 +236,9 @@ func (s *Store) scored(w *writes, awards []steps.Award) {
 		if !ok || d.mark != awards[i].Mark {
 			continue
 		}
-		if d.persisted {
-			d.persisted = false // whatever makes it dirty again has to say so again
+		if d.list != 0 {
+			s.lists.release(&d) // whatever makes it dirty again has to say so again
 			s.dirty[pd] = d
-			w.delete(dayKey(prefixDirty, pd))
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"math"
+
+	"ayumi/steps"
 )
 
 const secondsPerDay = 86400
@@ -86,12 +88,28 @@ func (r *reader) bytes() []byte {
 	return s
 }
 
+// shared reads a participant that is given as far as it differs from the one before, whose memory it takes
+// over.
+func (r *reader) shared(before []byte) []byte {
+	same := r.count(len(before))
+	return append(before[:same], r.bytes()...)
+}
+
 // done reports the first error, or bytes left over.
 func (r *reader) done() error {
 	if r.err == nil && len(r.b) > 0 {
 		return fmt.Errorf("%d bytes left over", len(r.b))
 	}
 	return r.err
+}
+
+// appendShared writes a participant as far as it differs from the one before.
+func appendShared(dst []byte, before, p steps.ParticipantID) []byte {
+	same := 0
+	for same < len(before) && same < len(p) && before[same] == p[same] {
+		same++
+	}
+	return appendString(binary.AppendUvarint(dst, uint64(same)), string(p[same:]))
 }
 
 func appendString(dst []byte, s string) []byte {

@@ -122,6 +122,7 @@ func (s *Store) openTotals() (err error) {
 
 // loadTables reads the small tables that are kept in memory.
 func (s *Store) loadTables() error {
+	var lost [][]byte
 	err := s.db.View(func(txn *badger.Txn) error {
 		retired, err := s.get(txn, metaKey(metaRetired))
 		if err != nil {
@@ -137,13 +138,7 @@ func (s *Store) loadTables() error {
 		if len(txns) == 8 {
 			s.txns = binary.BigEndian.Uint64(txns)
 		}
-		err = scan(txn, []byte{prefixDirty}, nil, true, func(key, mark []byte) error {
-			if pd, ok := splitDayKey(key); ok {
-				s.markDirtyOnDisk(pd, mark)
-			}
-			return nil
-		})
-		if err != nil {
+		if lost, err = s.loadLists(txn); err != nil {
 			return err
 		}
 		err = scan(txn, []byte{prefixOrder}, nil, false, func(key, _ []byte) error {
@@ -161,11 +156,11 @@ func (s *Store) loadTables() error {
 		if err := s.loadQuarantine(txn); err != nil {
 			return err
 		}
-		if err := s.loadLedger(txn); err != nil {
-			return err
-		}
-		return nil
+		return s.loadLedger(txn)
 	})
+	if err == nil {
+		err = s.giveUpLists(lost)
+	}
 	if err != nil {
 		return steps.E("open store", steps.Internal, err)
 	}

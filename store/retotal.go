@@ -248,9 +248,10 @@ func (s *Store) writeRetotals(ctx context.Context, b *retotalBatch) error {
 // retotalDays totals days anew, on the committer, and marks those dirty whose minutes may have changed. note
 // puts into the same transaction that this is done. size is about what the days take.
 func (s *Store) retotalDays(ctx context.Context, days []steps.ParticipantDay, size int, note func(*badger.Txn) error) error {
-	var changed []steps.ParticipantDay
+	var changed *dirtyList
 	write := func(txn *badger.Txn) error {
 		w := &writes{s: s}
+		changed = s.newList()
 		for _, pd := range days {
 			block, err := s.retotalDay(txn, pd)
 			if err != nil {
@@ -258,28 +259,19 @@ func (s *Store) retotalDays(ctx context.Context, days []steps.ParticipantDay, si
 				continue
 			}
 			if block != nil {
-				changed = append(changed, pd)
+				changed.days = append(changed.days, markedDay{pd, false})
 				w.set(dayKey(prefixDay, pd), block)
 			}
 		}
 		if err := w.apply(txn); err != nil {
 			return err
 		}
-		for _, pd := range changed {
-			if err := txn.Set(dayKey(prefixDirty, pd), nil); err != nil {
-				return &tornError{steps.E("total days anew", steps.Internal, err)}
-			}
-		}
-		if err := note(txn); err != nil {
+		if err := errors.Join(s.setList(txn, changed), note(txn)); err != nil {
 			return &tornError{steps.E("total days anew", steps.Internal, err)}
 		}
 		return nil
 	}
-	return s.change(ctx, size, write, func() {
-		for _, pd := range changed {
-			s.markDirtyOnDisk(pd, nil)
-		}
-	})
+	return s.change(ctx, size, write, func() { s.markListed(changed) })
 }
 
 // retotalDay returns the block of a day with the total that it has now, and brings the head up to it; nil if

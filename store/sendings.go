@@ -1,7 +1,6 @@
 package store
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -48,8 +47,9 @@ type sentPart struct {
 
 // writeSendings writes the first of participants and returns the others.
 func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantID) ([]steps.ParticipantID, error) {
-	n := min(len(participants), pieceKeys/2) // a key and a mark each
-	for _, p := range participants[:n] {
+	l, n := s.newList(), 0
+	for ; n < min(len(participants), pieceKeys/2) && len(l.days) < pieceKeys/2; n++ { // a participant has few days
+		p := participants[n]
 		set, _, err := s.storedSendings(txn, p)
 		if err != nil {
 			return nil, err
@@ -60,13 +60,7 @@ func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantI
 		changed := false
 		for _, day := range days {
 			changed = set.Add(day) || changed
-			pd := steps.ParticipantDay{Participant: p, Day: day}
-			if !s.persistMark(pd, false) {
-				continue
-			}
-			if err := txn.Set(dayKey(prefixDirty, pd), unreported); err != nil {
-				return nil, err
-			}
+			s.listMark(l, steps.ParticipantDay{Participant: p, Day: day}, false)
 		}
 		s.sentParts = append(s.sentParts, sentPart{p, len(days)})
 		if !changed {
@@ -80,7 +74,7 @@ func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantI
 			return nil, err
 		}
 	}
-	return participants[n:], nil
+	return participants[n:], s.setList(txn, l)
 }
 
 // forgetSendings drops from memory what has become durable.
@@ -196,9 +190,6 @@ func (s *Store) openSendings(key, value []byte) (set steps.DaySet, err error) {
 
 func sendingsKey(p steps.ParticipantID) []byte { return append([]byte{prefixSendings}, p...) }
 
-// unreported is the value of a dirty mark on a day of which no steps need be stored.
-var unreported = []byte{1}
-
 // withoutSteps reports whether a day without a block may have an award: something else was recorded for
 // it.
 func (s *Store) withoutSteps(txn *badger.Txn, pd steps.ParticipantDay) (bool, error) {
@@ -214,14 +205,11 @@ func (s *Store) withoutSteps(txn *badger.Txn, pd steps.ParticipantDay) (bool, er
 	return sent.Has(pd.Day) || slices.Contains(s.sent[pd.Participant], pd.Day), nil
 }
 
-// markOf returns the dirty mark that belongs on disk for a day in txn.
-func markOf(txn *badger.Txn, pd steps.ParticipantDay) ([]byte, error) {
+// withoutBlock reports whether a day has no block in txn.
+func withoutBlock(txn *badger.Txn, pd steps.ParticipantDay) (bool, error) {
 	_, err := txn.Get(dayKey(prefixDay, pd))
 	if errors.Is(err, badger.ErrKeyNotFound) {
-		return unreported, nil
+		return true, nil
 	}
-	return nil, err
+	return false, err
 }
-
-// isUnreported tells the two kinds of dirty marks apart.
-func isUnreported(value []byte) bool { return bytes.Equal(value, unreported) }

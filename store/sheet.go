@@ -65,7 +65,7 @@ func (c *sheetCodec) append(dst []byte, pages []sheetPage) []byte {
 	before := steps.ParticipantID("")
 	for i := range pages {
 		p := &pages[i]
-		dst = appendFollowing(dst, before, p.participant)
+		dst = appendShared(dst, before, p.participant)
 		dst = appendPage(dst, &p.page, c.number)
 		before = p.participant
 	}
@@ -126,14 +126,4 @@ func (c *sheetCodec) parseRuleSets(r *reader) {
 		before = nil // it was overwritten from here on
 		c.ruleSets = append(c.ruleSets, string(b))
 	}
-}
-
-// appendFollowing encodes a participant's ID as far as it differs from the one before.
-func appendFollowing(dst []byte, before, id steps.ParticipantID) []byte {
-	same := 0
-	for same < len(before) && same < len(id) && before[same] == id[same] {
-		same++
-	}
-	dst = binary.AppendUvarint(dst, uint64(same))
-	return appendString(dst, string(id[same:]))
 }

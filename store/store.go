@@ -63,6 +63,7 @@ type Store struct {
 	receipt      steps.Receipt          // memory of the receipts that need no keeping
 	run          journalRun             // memory of the run at hand
 	accounts     steps.Totals           // of the programme
+	lists        dirtyLists             // of days that wait to be scored
 	exchanges    steps.ExchangeID       // the newest
 
 	pageMu  sync.Mutex    // held while pages and late days are read, prepared and written
@@ -126,6 +127,7 @@ func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(st
 		retotalled: make(chan struct{}),
 		reordered:  make(map[steps.ParticipantID]struct{}),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
+		lists:      dirtyLists{waiting: make(map[uint64]int)},
 		contacts:   make(map[steps.DeviceID]*contactState),
 		sent:       make(sendings),
 		quarantine: make(map[steps.DeviceID]int),

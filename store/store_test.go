@@ -102,6 +102,7 @@ func (r *running) end() {
 	if err := r.head.checkBooks(); err != nil {
 		r.t.Errorf("the head: %v", err)
 	}
+	r.checkLists()
 	if err := r.Close(); err != nil {
 		r.t.Errorf("Close: %v", err)
 	}
@@ -684,9 +685,10 @@ func TestDamageIsReported(t *testing.T) {
 		}},
 		{"gone after it was scored", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			s.mu.Lock()
+			delete(s.dirty, pd)
 			s.pageDays[pd.Day] = struct{}{}
 			s.mu.Unlock()
-			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(dayKey(prefixDirty, pd)),
+			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(listKey(1)),
 				s.setSealed(txn, sheetKey(pd.Day, lastSheet), new(sheetCodec).append(nil, []sheetPage{{"p", page{steps: 70}}})))
 		}},
 		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
@@ -722,7 +724,7 @@ func TestDamageIsReported(t *testing.T) {
 			if err := r.db.Update(func(txn *badger.Txn) error { return tc.damage(r.Store, txn, pd) }); err != nil {
 				t.Fatal(err)
 			}
-			if err := r.append(payload(minutes("p", "d", 2, 1, 5))); steps.KindOf(err) != steps.Internal {
+			if err := r.append(payload(minutes("p", "d", 2, 1, 5))); kindOf(err) != steps.Internal {
 				t.Errorf("an upload onto a damaged day: %v", err)
 			}
 			report, err := r.Check(context.Background(), nil)

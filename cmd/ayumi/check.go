@@ -123,6 +123,9 @@ func printReport(cmd *cobra.Command, format format, r *store.Report) error {
 	if r.Retotalling {
 		fmt.Fprintln(w, "the gateway has yet to total all days anew under another merge policy")
 	}
+	if r.Rescoring {
+		fmt.Fprintln(w, "the gateway has yet to score all days anew: days that wait to be scored are not known")
+	}
 	for _, p := range r.Problems {
 		fmt.Fprintf(w, "  %s\n", p)
 	}
