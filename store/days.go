@@ -42,38 +42,39 @@ func (s *Store) EachDay(ctx context.Context, r steps.DayRange, p steps.Participa
 func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRange, p steps.ParticipantID,
 	recent []steps.DayTotal, fn func(steps.Award) error,
 ) error {
-	days := make(map[steps.Day]steps.Award, len(recent))
-	err := s.eachOwnPage(txn, p, func(d steps.Day, page *page) error {
+	totals, pages := make(map[steps.Day]uint64), make(map[steps.Day]page)
+	err := s.eachOwnPage(txn, p, func(d steps.Day, own *page) error {
 		if r.Contains(d) {
-			days[d] = page.award(steps.DayTotal{ParticipantDay: steps.ParticipantDay{Participant: p, Day: d}, Steps: page.steps})
+			pages[d] = page{steps: own.steps, points: own.points, ruleSet: own.ruleSet}
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	note := func(d steps.DayTotal) {
-		a := days[d.Day]
-		a.ParticipantDay, a.Steps, a.Unreported = d.ParticipantDay, d.Steps, false
-		days[d.Day] = a
-	}
-	for d, a := range days {
-		a.Unreported = true
-		days[d] = a
-	}
-	err = s.eachOwn(txn, prefixDay, r, p, func(item *badger.Item, pd steps.ParticipantDay) error {
-		n, err := s.auth.totalItem(item, pd)
-		note(steps.DayTotal{ParticipantDay: pd, Steps: n})
+	err = s.eachOwn(txn, prefixDay, r, p, func(item *badger.Item, pd steps.ParticipantDay) (err error) {
+		totals[pd.Day], err = s.auth.totalItem(item, pd)
 		return err
 	})
 	if err != nil {
 		return err
 	}
 	for _, d := range recent {
-		note(d)
+		totals[d.Day] = d.Steps
 	}
-	for _, d := range slices.Sorted(maps.Keys(days)) {
-		if err := cmp.Or(ctx.Err(), fn(days[d])); err != nil {
+	days := slices.AppendSeq(slices.Collect(maps.Keys(totals)), maps.Keys(pages))
+	slices.Sort(days)
+	for _, d := range slices.Compact(days) {
+		pd, own := steps.ParticipantDay{Participant: p, Day: d}, pages[d]
+		n, reported := totals[d]
+		a := own.award(steps.DayTotal{ParticipantDay: pd, Steps: n})
+		if !reported {
+			a, err = s.awardWithoutSteps(&own, pd)
+		}
+		if err := cmp.Or(err, ctx.Err()); err != nil {
+			return err
+		}
+		if err := fn(a); err != nil {
 			return err
 		}
 	}
@@ -233,8 +234,9 @@ func (j *dayJoin) next() (a steps.Award, ok bool, err error) {
 	}
 	switch {
 	case order < 0: // nobody reported the day
-		a = page.award(steps.DayTotal{ParticipantDay: pd})
-		a.Unreported = true
+		if a, err = j.pages.s.awardWithoutSteps(&page.page, pd); err != nil {
+			return a, false, err
+		}
 	case !j.more:
 		return a, false, nil
 	case order == 0:
@@ -247,6 +249,21 @@ func (j *dayJoin) next() (a steps.Award, ok bool, err error) {
 	}
 	j.held = order < 0
 	return a, true, nil
+}
+
+// awardWithoutSteps returns the award of a day for which the snapshots at hand have a page and no steps: nobody
+// reported any, or somebody did between the two.
+func (s *Store) awardWithoutSteps(p *page, pd steps.ParticipantDay) (steps.Award, error) {
+	a := p.award(steps.DayTotal{ParticipantDay: pd})
+	if a.Unreported = p.steps == 0; a.Unreported {
+		return a, nil
+	}
+	n, found, err := s.Total(pd)
+	if err == nil && !found {
+		err = corrupt("day block", nameOf(pd), errGone)
+	}
+	a.Steps = n
+	return a, err
 }
 
 // award returns what a page says that a day with this total was awarded.

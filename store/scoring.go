@@ -86,6 +86,7 @@ func (s *Store) EachOf(day steps.Day, people []steps.ParticipantID, fn func(i in
 type reportedSteps struct {
 	steps    uint64
 	reported bool
+	stored   bool // there is a block if the head has nothing
 }
 
 // recentOf looks up what the head holds, and returns the indices of the others. The head goes before a
@@ -95,10 +96,12 @@ func (s *Store) recentOf(day steps.Day, people []steps.ParticipantID) (found []r
 	for from := 0; from < len(people); from += dirtyAtOnce {
 		s.mu.RLock()
 		for i := from; i < min(from+dirtyAtOnce, len(people)); i++ {
-			d := s.head.find(steps.ParticipantDay{Participant: people[i], Day: day})
+			pd := steps.ParticipantDay{Participant: people[i], Day: day}
+			d := s.head.find(pd)
 			if d != nil && !d.empty() {
-				found[i] = reportedSteps{s.head.steps(d), true}
+				found[i] = reportedSteps{steps: s.head.steps(d), reported: true}
 			} else {
+				found[i].stored = s.dirty[pd].reported
 				missing = append(missing, i)
 			}
 		}
@@ -118,9 +121,13 @@ func (s *Store) storedOf(day steps.Day, people []steps.ParticipantID, found []re
 		for _, i := range missing {
 			pd := steps.ParticipantDay{Participant: people[i], Day: day}
 			block, there, err := blocks.find(dayKey(prefixDay, pd))
-			if err == nil && there {
+			switch {
+			case err != nil:
+			case there:
 				found[i].reported = true
 				found[i].steps, _, err = parseBlockTotal(block)
+			case found[i].stored:
+				err = errGone
 			}
 			if err != nil {
 				return corrupt("day block", nameOf(pd), err)

@@ -677,13 +677,15 @@ func dropLastRecord(t *testing.T, dir string) {
 
 func TestDamageIsReported(t *testing.T) {
 	for _, tc := range []struct {
-		name   string
-		damage func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error
+		name       string
+		unlisted   bool // nor must a listing
+		unscorable bool // the points engine must not take the day for an empty one
+		damage     func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error
 	}{
-		{"gone before it was scored", func(_ *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+		{"gone before it was scored", false, true, func(_ *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			return txn.Delete(dayKey(prefixDay, pd))
 		}},
-		{"gone after it was scored", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+		{"gone after it was scored", true, false, func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			s.mu.Lock()
 			delete(s.dirty, pd)
 			s.pageDays[pd.Day] = struct{}{}
@@ -691,7 +693,7 @@ func TestDamageIsReported(t *testing.T) {
 			return errors.Join(txn.Delete(dayKey(prefixDay, pd)), txn.Delete(listKey(1)),
 				s.setSealed(txn, sheetKey(pd.Day, lastSheet), new(sheetCodec).append(nil, []sheetPage{{"p", page{steps: 70}}})))
 		}},
-		{"total wrong", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+		{"total wrong", false, false, func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			block, err := s.get(txn, dayKey(prefixDay, pd))
 			if err != nil {
 				return err
@@ -699,14 +701,14 @@ func TestDamageIsReported(t *testing.T) {
 			block[1]++
 			return s.setSealed(txn, dayKey(prefixDay, pd), block[:len(block)-tagBytes])
 		}},
-		{"another day's block", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+		{"another day's block", true, true, func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			value, err := s.get(txn, dayKey(prefixDay, steps.ParticipantDay{Participant: "p", Day: day0 + 1}))
 			if err != nil {
 				return err
 			}
 			return txn.Set(dayKey(prefixDay, pd), value)
 		}},
-		{"block cut", func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
+		{"block cut", false, false, func(s *Store, txn *badger.Txn, pd steps.ParticipantDay) error {
 			return s.setSealed(txn, dayKey(prefixDay, pd), []byte{blockVersion, 0, 1, 'd'})
 		}},
 	} {
@@ -726,6 +728,16 @@ func TestDamageIsReported(t *testing.T) {
 			}
 			if err := r.append(payload(minutes("p", "d", 2, 1, 5))); kindOf(err) != steps.Internal {
 				t.Errorf("an upload onto a damaged day: %v", err)
+			}
+			err := r.EachOf(day0, []steps.ParticipantID{"p"}, func(int, uint64, bool) error { return nil })
+			if tc.unscorable && !errors.As(err, new(*CorruptionError)) {
+				t.Errorf("what is to be scored: %v", err)
+			}
+			for _, p := range []steps.ParticipantID{"", "p"} {
+				err := r.EachDay(context.Background(), steps.DayRange{From: day0, Until: day0}, p, func(steps.Award) error { return nil })
+				if tc.unlisted && !errors.As(err, new(*CorruptionError)) {
+					t.Errorf("the days of %q: %v", p, err)
+				}
 			}
 			report, err := r.Check(context.Background(), nil)
 			if err != nil || report.ProblemCount == 0 {
