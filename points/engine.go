@@ -287,17 +287,26 @@ func (e *Engine) step(ctx context.Context) (full bool, err error) {
 	return full, nil
 }
 
-// score scores dirty days, or everything from them on, and stores the awards.
+// score scores dirty days, or everything from them on, and stores the awards: once more if a day was closed
+// meanwhile, since open days are scored beside what closed ones keep.
 func (e *Engine) score(ctx context.Context, days []steps.DirtyDay, onwards bool) error {
-	e.batch.scorer = e.scorer()
-	awards, err := e.batch.score(days, onwards)
-	if err != nil {
-		return err
+	for again := true; again; {
+		e.batch.scorer = e.scorer()
+		awards, err := e.batch.score(ctx, days, onwards)
+		if err != nil {
+			return err
+		}
+		if e.sweep != nil {
+			e.sweep.passBy(e.batch.histories)
+		}
+		if err := e.days.PutAwards(ctx, awards); err != nil {
+			return err
+		}
+		if again, err = e.batch.overtaken(ctx); err != nil {
+			return err
+		}
 	}
-	if e.sweep != nil {
-		e.sweep.passBy(e.batch.histories)
-	}
-	return e.days.PutAwards(ctx, awards)
+	return nil
 }
 
 func (e *Engine) scorer() scorer {
