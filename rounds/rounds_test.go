@@ -97,7 +97,7 @@ func TestPassesBeginAtMidnight(t *testing.T) {
 // In the night of a change of the clocks midnight is where the zone puts it: 2000-03-26 had 23 hours in London.
 func TestMidnightAfterAShortDay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		time.Sleep(time.Date(2000, 3, 26, 22, 50, 0, 0, time.UTC).Sub(time.Now()))
+		time.Sleep(time.Until(time.Date(2000, 3, 26, 22, 50, 0, 0, time.UTC)))
 		newRig(t, "Europe/London", good).runFor(30*time.Minute, 0, 10*time.Minute)
 	})
 }
