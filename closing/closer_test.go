@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"ayumi/rounds"
 	"ayumi/steps"
 )
 
@@ -89,7 +90,7 @@ func TestPeriodsExpire(t *testing.T) {
 		next := steps.PeriodID("first@2000-04-01")
 		b.have[next] = steps.PeriodBalance{Period: next, Available: 11, Pending: 4}
 		b.mu.Unlock()
-		time.Sleep(look)
+		time.Sleep(rounds.Longest)
 		synctest.Wait()
 		if h := b.have[next]; h.Available != 0 || h.Pending != 4 {
 			t.Errorf("left %+v", h)
@@ -335,7 +336,7 @@ func TestDaysAreScreenedFirst(t *testing.T) {
 		b.mu.Lock()
 		b.screened, refuse = nil, "post"
 		b.mu.Unlock()
-		time.Sleep(firstRetry)
+		time.Sleep(rounds.FirstRetry)
 		synctest.Wait() // the first day's pages are fixed, and no more
 		b.mu.Lock()
 		if len(b.order) != 0 || len(b.screened) != 1 || b.screened[0] != first-9 || b.closed[first-9].State != steps.DayClosing {
@@ -343,7 +344,7 @@ func TestDaysAreScreenedFirst(t *testing.T) {
 		}
 		refuse = ""
 		b.mu.Unlock()
-		time.Sleep(2 * firstRetry)
+		time.Sleep(2 * rounds.FirstRetry)
 		synctest.Wait()
 		r.wantOrder(t, first-9, first-8)
 		b.mu.Lock()

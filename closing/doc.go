@@ -3,7 +3,7 @@
 // ([steps.CloseRequest]); this room knows when, into which point period, and in which order.
 //
 // Where to look: periods.go is the programme's calendar, pure; closer.go closes and expires, on its own
-// and when staff ask; run.go is the long-running job.
+// and when staff ask; run.go is the long-running job, in rounds.
 //
 // Invariants:
 //   - Days are closed in order, and one that is not due yet holds up those after it. Days without data

@@ -3,20 +3,10 @@ package closing
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"time"
 
+	"ayumi/rounds"
 	"ayumi/steps"
-)
-
-// look is the longest time between passes: a clock that was set is noticed within it, and points that
-// came back into a period that is over expire.
-const look = time.Hour
-
-// The waits between attempts double from the first to the last.
-const (
-	firstRetry = time.Second
-	lastRetry  = 5 * time.Minute
 )
 
 // Run closes what is due when Patience is over and whenever the programme's next day begins, ends at once
@@ -24,48 +14,13 @@ const (
 // fails is logged, counted and tried again: nobody's upload waits for it.
 func (c *Closer) Run(ctx context.Context) error {
 	c.began = c.cfg.Clock()
-	for retry := firstRetry; ; {
-		err := c.pass(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		wait := c.next()
-		if err != nil {
-			wait = min(wait, retry)
-			retry = min(2*retry, lastRetry)
-			c.failed(ctx, err, wait)
-		} else {
-			retry = firstRetry
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
+	job := rounds.Job{
+		Pass:     c.pass,
+		Within:   func() time.Duration { return c.began.Add(c.cfg.Patience).Sub(c.cfg.Clock()) },
+		Calendar: c.cfg.Calendar, Clock: c.cfg.Clock,
+		Failures: c.metrics.failures, Logger: c.cfg.Logger, Failure: "cannot make points final yet, trying again",
 	}
-}
-
-// failed tells of a pass that did not come to its end.
-func (c *Closer) failed(ctx context.Context, err error, wait time.Duration) {
-	c.metrics.failures.Inc()
-	level := slog.LevelError
-	if kind := steps.KindOf(err); kind == steps.Unavailable || kind == steps.Overload {
-		level = slog.LevelWarn
-	}
-	c.cfg.Logger.Log(ctx, level, "cannot make points final yet, trying again", "wait", wait, "error", err)
-}
-
-// next is how long to wait after a pass.
-func (c *Closer) next() time.Duration {
-	now := c.cfg.Clock()
-	_, end := c.cfg.Calendar.Bounds(c.cfg.Calendar.Day(now.Unix()))
-	wait := time.Unix(end, 0).Sub(now)
-	if patience := c.began.Add(c.cfg.Patience).Sub(now); patience > 0 {
-		wait = min(wait, patience)
-	}
-	return min(look, max(time.Second, wait))
+	return job.Run(ctx)
 }
 
 // pass does all that is due.

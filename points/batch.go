@@ -2,6 +2,7 @@ package points
 
 import (
 	"cmp"
+	"context"
 	"slices"
 
 	"ayumi/steps"
@@ -23,7 +24,7 @@ type batch struct {
 
 // score returns the awards of dirty days and of the days that depend on them, or of all that come
 // after, by day, then participant. They hold until the next call.
-func (b *batch) score(dirty []steps.DirtyDay, onwards bool) ([]steps.Award, error) {
+func (b *batch) score(ctx context.Context, dirty []steps.DirtyDay, onwards bool) ([]steps.Award, error) {
 	b.dirty, b.onwards = append(b.dirty[:0], dirty...), onwards
 	slices.SortFunc(b.dirty, func(x, y steps.DirtyDay) int {
 		return cmp.Or(cmp.Compare(x.Participant, y.Participant), cmp.Compare(x.Day, y.Day))
@@ -36,7 +37,7 @@ func (b *batch) score(dirty []steps.DirtyDay, onwards bool) ([]steps.Award, erro
 			b.histories[i].last = noEnd
 		}
 	}
-	return b.run()
+	return b.run(ctx)
 }
 
 // plan makes the histories that the dirty days ask for.
@@ -92,9 +93,12 @@ func (b *batch) reach(f *history, day steps.Day) {
 }
 
 // run takes the histories through their days.
-func (b *batch) run() ([]steps.Award, error) {
+func (b *batch) run(ctx context.Context) ([]steps.Award, error) {
 	b.awards = b.awards[:0]
 	days, err := b.days()
+	if err == nil {
+		err = b.readFinals(ctx, days, b.histories, b.dirty)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -299,22 +299,49 @@ func (e *Engine) step(ctx context.Context) (n int, err error) {
 	return len(days), nil
 }
 
-// score scores dirty days, or everything from them on, and has the awards stored.
+// score scores dirty days, or everything from them on, and has the awards stored. Where open days are scored beside
+// what closed ones keep, it waits for them, and scores once more if a day was closed meanwhile.
 func (e *Engine) score(ctx context.Context, days []steps.DirtyDay, onwards bool) error {
-	var awards []steps.Award
-	err := e.retry(ctx, func(context.Context) (err error) {
+	for again := true; again; {
 		e.batch.scorer = e.scorer()
-		awards, err = e.batch.score(days, onwards)
+		alone := e.batch.needsFinals()
+		if alone {
+			if err := e.outbox.wait(); err != nil {
+				return err
+			}
+		}
+		var awards []steps.Award
+		err := e.retry(ctx, func(ctx context.Context) (err error) {
+			awards, err = e.batch.score(ctx, days, onwards)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if e.sweep != nil {
+			e.sweep.passBy(e.batch.histories)
+		}
+		if e.batch.awards, err = e.outbox.put(ctx, awards); err != nil || !alone {
+			return err
+		}
+		if again, err = e.overtaken(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// overtaken waits until a batch is stored, and reports whether a day was closed since what closed days keep was
+// read.
+func (e *Engine) overtaken(ctx context.Context) (again bool, err error) {
+	if err := e.outbox.wait(); err != nil {
+		return false, err
+	}
+	err = e.retry(ctx, func(ctx context.Context) (err error) {
+		again, err = e.batch.overtaken(ctx)
 		return err
 	})
-	if err != nil {
-		return err
-	}
-	if e.sweep != nil {
-		e.sweep.passBy(e.batch.histories)
-	}
-	e.batch.awards, err = e.outbox.put(ctx, awards)
-	return err
+	return again, err
 }
 
 func (e *Engine) scorer() scorer {

@@ -1,6 +1,8 @@
 package points
 
 import (
+	"context"
+
 	"ayumi/steps"
 )
 
@@ -30,6 +32,9 @@ func (e *Engine) Explain(pd steps.ParticipantDay) (*Explained, error) {
 	}
 	days, err := s.daysOf([]history{f}, []steps.Day{pd.Day})
 	if err != nil {
+		return nil, err
+	}
+	if err := s.readFinals(context.Background(), days, []history{f}, nil); err != nil {
 		return nil, err
 	}
 	out := &Explained{Person: f.person, Age: f.person.Age(pd.Day), Deadlines: s.book.Deadlines(pd.Day)}

@@ -18,6 +18,11 @@ type Facts struct {
 	SentUntil steps.Day
 
 	Activities []Activity
+
+	// Closed says that the day is closed, and would earn other points now than it has: Awarded. Caps of a rule set
+	// count what it has.
+	Closed  bool
+	Awarded steps.Points
 }
 
 // Minutes are the merged counts of a day, read when a rule needs them.

@@ -29,6 +29,7 @@ type scorer struct {
 	calendar steps.Calendar
 	today    steps.Day
 
+	finals  finals
 	facts   Facts
 	minutes dayMinutes
 }
@@ -50,6 +51,7 @@ func (s *scorer) describe(f *history, day steps.Day, total uint64) *Facts {
 		s.facts.Sent, s.facts.SentUntil = f.sent.Has(day), s.today-1
 		s.facts.NextSent, _ = f.sent.From(day)
 	}
+	s.facts.Awarded, s.facts.Closed = s.finals.points[s.minutes.pd]
 	own := f.activitiesOn(day)
 	if len(own) == 0 {
 		return &s.facts

@@ -36,6 +36,8 @@ type memory struct {
 	awards     map[steps.ParticipantDay]steps.Award
 	activities map[steps.ParticipantID][]steps.Activity // by day
 	sent       map[steps.ParticipantID]steps.DaySet
+	closed     map[steps.Day]bool
+	late       map[steps.ParticipantDay]steps.LateDay
 	scoring    steps.Scoring
 	sweeps     int // changes of scoring
 	puts       int
@@ -57,7 +59,9 @@ func newMemory(t reporter) *memory {
 	return &memory{
 		t: t, changed: make(chan struct{}, 1),
 		totals: map[steps.ParticipantDay]uint64{}, marks: map[steps.ParticipantDay]uint64{},
-		dirty: map[steps.ParticipantDay]bool{}, returned: map[steps.ParticipantDay]struct{}{}, awards: map[steps.ParticipantDay]steps.Award{},
+		dirty: map[steps.ParticipantDay]bool{}, returned: map[steps.ParticipantDay]struct{}{},
+		awards: map[steps.ParticipantDay]steps.Award{},
+		closed: map[steps.Day]bool{}, late: map[steps.ParticipantDay]steps.LateDay{},
 		activities: map[steps.ParticipantID][]steps.Activity{}, sent: map[steps.ParticipantID]steps.DaySet{},
 		fail: func(string) error { return nil }, beforePut: func() {},
 	}
@@ -162,6 +166,14 @@ func (m *memory) PutAwards(_ context.Context, awards []steps.Award) error {
 			continue
 		}
 		a.Mark, a.Unreported = 0, false
+		if m.closed[a.Day] {
+			final := m.awards[a.ParticipantDay].Points
+			delete(m.late, a.ParticipantDay)
+			if a.Points != final {
+				m.late[a.ParticipantDay] = steps.LateDay{ParticipantDay: a.ParticipantDay, Points: a.Points, Final: final}
+			}
+			a.Points = final
+		}
 		m.awards[a.ParticipantDay] = a
 	}
 	return nil
@@ -274,6 +286,34 @@ func (m *memory) EachActivity(_ context.Context, fn func(*steps.Activity) error)
 	for _, p := range slices.Sorted(maps.Keys(all)) {
 		for i := range all[p] {
 			if err := fn(&all[p][i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *memory) EachClosedDay(_ context.Context, r steps.DayRange, fn func(steps.ClosedDay) error) error {
+	m.mu.Lock()
+	days := slices.Sorted(maps.Keys(m.closed))
+	m.mu.Unlock()
+	for _, d := range days {
+		if r.Contains(d) {
+			if err := fn(steps.ClosedDay{Day: d, State: steps.DayClosed}); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (m *memory) EachLate(_ context.Context, f steps.LateFilter, fn func(steps.LateDay) error) error {
+	m.mu.Lock()
+	all := maps.Clone(m.late)
+	m.mu.Unlock()
+	for _, key := range slices.SortedFunc(maps.Keys(all), compareDays) {
+		if f.Days.Contains(key.Day) {
+			if err := fn(all[key]); err != nil {
 				return err
 			}
 		}

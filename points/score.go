@@ -121,6 +121,9 @@ func (b *RuleBook) step(st *State, f *Facts, p *Person, lines []Line) (DayScore,
 	if err := e.rules(); err != nil {
 		return DayScore{}, err
 	}
+	if f.Closed {
+		e.keep(f.Awarded)
+	}
 	*st = e.st
 	return e.score, nil
 }

@@ -21,6 +21,7 @@ type sweep struct {
 	emit func(stored *steps.Award, now *DayScore) error
 
 	at        steps.Day  // the day at hand
+	closed    bool       // and whether it is closed
 	histories []*history // rising by participant
 	fresh     []*history // those that the day at hand added, likewise
 	slab      []history  // room for more
@@ -117,8 +118,13 @@ func (s *sweep) day(ctx context.Context, day steps.Day) error {
 	if !s.remembers() {
 		clear(s.passed) // it reads everything about the day only now
 	}
+	closed, err := s.closedDays(ctx, steps.DayRange{From: day, Until: day})
+	if err != nil {
+		return err
+	}
+	_, s.closed = closed[day]
 	at := 0
-	err := s.source.EachDay(ctx, steps.DayRange{From: day, Until: day}, "", func(a steps.Award) error {
+	err = s.source.EachDay(ctx, steps.DayRange{From: day, Until: day}, "", func(a steps.Award) error {
 		for ; at < len(s.histories) && s.histories[at].id < a.Participant; at++ {
 			if err := s.event(s.histories[at], day); err != nil {
 				return err
@@ -188,7 +194,9 @@ func (s *sweep) step(f *history, stored *steps.Award) error {
 	if !s.book.needs.past {
 		f.st = s.book.Begin()
 	}
-	score, err := s.book.Step(&f.st, s.describe(f, stored.Day, stored.Steps), &f.person)
+	facts := s.describe(f, stored.Day, stored.Steps)
+	facts.Closed, facts.Awarded = s.closed, stored.Points
+	score, err := s.book.Step(&f.st, facts, &f.person)
 	if err != nil || stored.Day < s.first {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 
 	"ayumi/merge"
 	"ayumi/plausibility"
+	"ayumi/rounds"
 	"ayumi/steps"
 )
 
@@ -142,56 +143,15 @@ func (r *Reviewer) look(ctx context.Context, day steps.Day, full bool, tell func
 	return l.out, nil
 }
 
-// pause is the longest time between passes: a clock that was set is noticed, and open reviews are counted.
-const pause = time.Hour
-
-// The waits between attempts double from the first to the last.
-const (
-	firstRetry = time.Second
-	lastRetry  = 5 * time.Minute
-)
-
 // Run looks at what changed in the open days that are over, when it begins and whenever the programme's next day
-// does, until ctx ends; then it returns nil. What fails is logged, counted and tried again: nobody's upload waits
-// for it.
+// does, until ctx ends; then it returns nil. Open reviews are counted every hour too. What fails is logged, counted
+// and tried again: nobody's upload waits for it.
 func (r *Reviewer) Run(ctx context.Context) error {
-	for retry := firstRetry; ; {
-		err := r.pass(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
-		wait := r.next()
-		if err != nil {
-			wait = min(wait, retry)
-			retry = min(2*retry, lastRetry)
-			r.failed(ctx, err, wait)
-		} else {
-			retry = firstRetry
-		}
-		timer := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			timer.Stop()
-			return nil
-		case <-timer.C:
-		}
+	job := rounds.Job{
+		Pass: r.pass, Calendar: r.cfg.Calendar, Clock: r.cfg.Clock,
+		Failures: r.metrics.failures, Logger: r.cfg.Logger, Failure: "cannot look at days yet, trying again",
 	}
-}
-
-func (r *Reviewer) failed(ctx context.Context, err error, wait time.Duration) {
-	r.metrics.failures.Inc()
-	level := slog.LevelError
-	if kind := steps.KindOf(err); kind == steps.Unavailable || kind == steps.Overload {
-		level = slog.LevelWarn
-	}
-	r.cfg.Logger.Log(ctx, level, "cannot look at days yet, trying again", "wait", wait, "error", err)
-}
-
-// next is how long to wait after a pass.
-func (r *Reviewer) next() time.Duration {
-	now := r.cfg.Clock()
-	_, end := r.cfg.Calendar.Bounds(r.cfg.Calendar.Day(now.Unix()))
-	return min(pause, max(time.Second, time.Unix(end, 0).Sub(now)))
+	return job.Run(ctx)
 }
 
 // pass looks at the open days that are over, not more than CompareDays ago, once a day. A day that cannot be

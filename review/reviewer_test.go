@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ayumi/plausibility"
+	"ayumi/rounds"
 	"ayumi/steps"
 )
 
@@ -243,7 +244,7 @@ func TestFailuresAreTriedAgain(t *testing.T) {
 				r := newRig(t, w)
 				stop := r.start(t)
 				defer stop()
-				time.Sleep(firstRetry + time.Millisecond)
+				time.Sleep(rounds.FirstRetry + time.Millisecond)
 				synctest.Wait()
 				if failed != 1 || w.state(pd) != Held || r.metric(t, "failures_total", "") != 1 {
 					t.Errorf("%d failures, %s", failed, w.state(pd))

@@ -326,6 +326,7 @@ func request(t *testing.T, g *testGateway, w *walker, header http.Header, body [
 	if err != nil {
 		t.Fatal(err)
 	}
+	conf.Time = g.clock
 	transport := &http.Transport{TLSClientConfig: conf, ForceAttemptHTTP2: true}
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+g.ports.https.Addr().String()+"/v1/uploads", bytes.NewReader(body))

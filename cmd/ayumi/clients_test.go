@@ -69,8 +69,8 @@ type walker struct {
 	participant steps.ParticipantID
 	device      steps.DeviceID
 	secret      string
-	day         steps.Day // yesterday, on which everything is walked
-	start       int64     // 09:00 of it
+	day         steps.Day // on which everything is walked: yesterday, until walkOn
+	start       int64     // nine hours into it
 	calendar    steps.Calendar
 }
 
@@ -78,9 +78,7 @@ type walker struct {
 func enrolWalker(t *testing.T, g *testGateway, name string, kind registry.Kind, unbound bool) *walker {
 	t.Helper()
 	w := &walker{participant: steps.ParticipantID("p-" + name), device: steps.DeviceID("d-" + name), calendar: g.calendar}
-	w.day = g.calendar.Day(time.Now().Unix()) - 1
-	w.start, _ = g.calendar.Bounds(w.day)
-	w.start += 9 * 3600
+	w.walkOn(g.calendar.Day(g.clock().Unix()) - 1)
 	if _, err := g.client.AddParticipant(t.Context(), w.participant, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -95,6 +93,13 @@ func enrolWalker(t *testing.T, g *testGateway, name string, kind registry.Kind, 
 	return w
 }
 
+// walkOn has the walker walk on another day.
+func (w *walker) walkOn(day steps.Day) {
+	w.day = day
+	w.start, _ = w.calendar.Bounds(day)
+	w.start += 9 * 3600
+}
+
 func (w *walker) bind(t *testing.T, g *testGateway, from steps.Day) {
 	t.Helper()
 	if _, err := g.client.Bind(t.Context(), w.device, w.participant, &from); err != nil {
@@ -102,7 +107,7 @@ func (w *walker) bind(t *testing.T, g *testGateway, from steps.Day) {
 	}
 }
 
-// upload is one series of w from 09:00 yesterday.
+// upload is one series of w, a minute each.
 func (w *walker) upload(seq uint64, enc steps.Encoding, counts ...uint32) []byte {
 	u := steps.Upload{
 		Revision: steps.Revision{Boot: 1, Seq: seq}, SentAt: w.start + 3600, UTCOffset: 9 * 3600,

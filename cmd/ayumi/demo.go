@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -56,7 +57,7 @@ func (o *demoFlags) run(cmd *cobra.Command) (err error) {
 		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	}
 	cfg := demoConfig()
-	g, err := newGateway(cfg, dir, cfg.logger(cmd.ErrOrStderr()))
+	g, err := newGateway(cfg, dir, time.Now, cfg.logger(cmd.ErrOrStderr()))
 	if err != nil {
 		return err
 	}

@@ -195,8 +195,13 @@ type honest struct {
 
 // deliver sends the next upload and waits for its acknowledgement.
 func (h *honest) deliver(ctx context.Context) error {
+	return h.send(ctx, stepsOf(int(h.seq+1))) //nolint:gosec // small
+}
+
+// send is deliver with the counts of that upload.
+func (h *honest) send(ctx context.Context, counts ...uint32) error {
 	h.seq++
-	body := h.walker.upload(h.seq, steps.Protobuf, stepsOf(int(h.seq))) //nolint:gosec // small
+	body := h.walker.upload(h.seq, steps.Protobuf, counts...)
 	if h.https != nil {
 		_, err := h.https.Post(ctx, body, steps.Protobuf, false)
 		if err == nil {

@@ -62,9 +62,9 @@ type ports struct {
 }
 
 // newGateway opens the store, brings everything up to what it holds and binds the ports, but
-// serves nobody yet. Close it, or Run it and then Close it.
-func newGateway(cfg config, dir string, log *slog.Logger) (g *gateway, err error) {
-	g = &gateway{cfg: cfg, dir: dir, log: log, clock: time.Now, metrics: prometheus.NewRegistry()}
+// serves nobody yet. Close it, or Run it and then Close it. The clock tells which day it is, and what is late.
+func newGateway(cfg config, dir string, clock func() time.Time, log *slog.Logger) (g *gateway, err error) {
+	g = &gateway{cfg: cfg, dir: dir, log: log, clock: clock, metrics: prometheus.NewRegistry()}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, g.Close())
@@ -89,7 +89,7 @@ func (g *gateway) openStore() (err error) {
 	g.metrics.MustRegister(collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	cfg := g.cfg.store(filepath.Join(g.dir, "store"))
-	cfg.Calendar = g.calendar
+	cfg.Calendar, cfg.Clock = g.calendar, g.clock
 	cfg.Orders = func(t store.Table) (store.Orders, error) {
 		g.registry, err = registry.Open(t, registry.Config{Clock: g.clock, Calendar: g.calendar, Registerer: g.metrics})
 		return g.registry, err
@@ -263,7 +263,7 @@ func (g *gateway) openAdmin() (err error) {
 		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
-		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
+		Ledger: correctedLedger{g.store, g.store.RescoreParticipant}, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
 		Reviews: g.store, Reviewer: g.reviewer,
 		Pays: g.pays, Explain: explainer{g}, Rules: adminRules{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})

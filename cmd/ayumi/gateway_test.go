@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"ayumi/admin"
 )
@@ -29,7 +30,13 @@ func testConfig() config {
 // startGateway serves from dir until stop or the end of the test.
 func startGateway(t *testing.T, cfg config, dir string) *testGateway {
 	t.Helper()
-	g, err := newGateway(cfg, dir, slog.New(slog.DiscardHandler))
+	return startGatewayAt(t, cfg, dir, time.Now)
+}
+
+// startGatewayAt is startGateway by another clock. MQTT stamps what it receives by the real one.
+func startGatewayAt(t *testing.T, cfg config, dir string, clock func() time.Time) *testGateway {
+	t.Helper()
+	g, err := newGateway(cfg, dir, clock, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/spf13/cobra"
 )
@@ -25,7 +26,7 @@ func serveCommand() *cobra.Command {
 			}
 			log := cfg.logger(cmd.ErrOrStderr())
 			tuned := cfg.tune(availableMemory(), os.Getenv)
-			g, err := newGateway(cfg, dir, log)
+			g, err := newGateway(cfg, dir, time.Now, log)
 			if err != nil {
 				return err
 			}

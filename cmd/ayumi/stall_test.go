@@ -39,7 +39,7 @@ type stalledGateway struct {
 // stall opens the directory of a gateway that has ended and serves it.
 func stall(t *testing.T, cfg config, dir string) *stalledGateway {
 	t.Helper()
-	g, err := newGateway(cfg, dir, slog.New(slog.DiscardHandler))
+	g, err := newGateway(cfg, dir, time.Now, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -436,7 +436,7 @@ func TestRunAfterStop(t *testing.T) {
 	cancel()
 	dir := t.TempDir()
 	for range 3 {
-		g, err := newGateway(testConfig(), dir, slog.New(slog.DiscardHandler))
+		g, err := newGateway(testConfig(), dir, time.Now, slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}
