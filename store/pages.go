@@ -138,15 +138,14 @@ func (w *pageWriter) write(a *steps.Award, state dayState) error {
 	if err != nil {
 		return err
 	}
+	if !found && a.Unreported && a.Points == 0 {
+		w.sheets.drop()
+		return nil
+	}
 	if state.closed {
 		return w.writeLate(p, found, a)
 	}
-	delta, changed := p.score(a, w.now)
-	switch {
-	case found && !changed:
-	case !found && a.Unreported && a.Points == 0:
-		w.sheets.drop()
-	default:
+	if delta, changed := p.score(a, w.now); changed || !found {
 		w.sheets.keep()
 		w.part.moved.Move(steps.Posting{From: steps.AccountIssued, To: steps.AccountProvisional, Points: delta})
 	}
