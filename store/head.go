@@ -32,6 +32,8 @@ type headShard struct {
 	mu   sync.RWMutex // guards days, seen and left, for those who do without the store's mu
 	days map[steps.ParticipantDay]*headDay
 	seen map[steps.Day]struct{} // every day that was ever in days
+	// sent are the calendar days on which something was sent for a participant and that are not on disk yet.
+	sent map[steps.ParticipantID][]steps.Day
 	// left counts how often one of the days whose hash is that of the slot left the head.
 	left [leftSlots]atomic.Uint32
 
@@ -76,6 +78,7 @@ func newHead(bytes int64, t *totals) *head {
 	for i := range h.shards {
 		sh := &h.shards[i]
 		sh.days, sh.seen = make(map[steps.ParticipantDay]*headDay), make(map[steps.Day]struct{})
+		sh.sent = make(map[steps.ParticipantID][]steps.Day)
 		sh.totals = t
 		sh.limit, sh.hotLimit, sh.spareLimit = int(bytes/headShards), int(bytes/headShards/hotShare), spareDays
 	}
@@ -91,9 +94,9 @@ func (h *head) place(pd steps.ParticipantDay) (shard, slot int) {
 	return int(sum % headShards), int((sum/headShards + uint64(pd.Day)) % leftSlots)
 }
 
-// shardOf is place for a participant that is no string.
-func (h *head) shardOf(participant []byte) int {
-	return int(maphash.Bytes(h.seed, participant) % headShards)
+// shardOf returns a participant's shard.
+func (h *head) shardOf(p steps.ParticipantID) *headShard {
+	return &h.shards[maphash.String(h.seed, string(p))%headShards]
 }
 
 // find returns a day, or nil. It is for the committer, or under the store's mu.

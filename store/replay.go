@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -129,7 +130,7 @@ func (p *replayer) commit(r *reader, group uint64, end int) {
 		ref.revision = u.revision
 		var c *contactState
 		if u.flags&withContact != 0 && r.err == nil {
-			c = p.s.contact(&u, receivedAt, group)
+			c = p.s.contacts.of(steps.DeviceID(u.device)).note(&u, receivedAt, group)
 		}
 		for range u.runs {
 			at := end - len(r.b)
@@ -141,7 +142,7 @@ func (p *replayer) commit(r *reader, group uint64, end int) {
 				participant = at
 			}
 			ref.at, ref.participant, ref.day = uint32(at), uint32(participant), p.run.day
-			shard := p.s.head.shardOf(p.run.participant)
+			shard := maphash.Bytes(p.s.head.seed, p.run.participant) % headShards
 			p.now.runs[shard] = append(p.now.runs[shard], ref)
 			if c != nil && (c.sentOn != on || string(c.sentFor) != string(p.run.participant)) {
 				p.s.send(c, steps.ParticipantID(p.run.participant), on)

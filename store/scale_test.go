@@ -373,8 +373,8 @@ func TestScaleReopen(t *testing.T) {
 			}
 			wall, _ := m.end("opened", uploadsOf*n)
 			t.Logf("%d days in the head, %d MiB at the peak", s.head.len(), status(t, "VmHWM")>>20)
-			if s.head.len() != tc.people || len(s.contacts) != tc.people {
-				t.Errorf("%d days and %d contacts; want %d of both", s.head.len(), len(s.contacts), tc.people)
+			if s.head.len() != tc.people || s.contacts.len() != tc.people {
+				t.Errorf("%d days and %d contacts; want %d of both", s.head.len(), s.contacts.len(), tc.people)
 			}
 			if n >= scaleLarge && wall > 10*time.Second*time.Duration(n)/scaleLarge {
 				t.Errorf("opened after %s; want 10 s", wall)
