@@ -345,7 +345,6 @@ func TestReopenChild(t *testing.T) {
 // TestScaleReopen kills a store with a long journal and opens it again.
 func TestScaleReopen(t *testing.T) {
 	n := participants(t, 3000)
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(peakBytes - peakBytes/6)) // as in TestScaleMemory
 	for _, tc := range []struct {
 		name   string
 		people int
@@ -363,6 +362,9 @@ func TestScaleReopen(t *testing.T) {
 			out, err := child.CombinedOutput()
 			if err == nil || !strings.Contains(err.Error(), "killed") {
 				t.Fatalf("the child: %v\n%s", err, out)
+			}
+			if tc.blocks != "" { // without it Badger's merging beside the replay makes it 2.2 GiB
+				defer debug.SetMemoryLimit(debug.SetMemoryLimit(peakBytes - peakBytes/6))
 			}
 			forgetPeak(t)
 			cfg := DefaultConfig(dir)
