@@ -3,8 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"errors"
-	"maps"
-	"slices"
 
 	"github.com/dgraph-io/badger/v4"
 
@@ -19,7 +17,7 @@ type checkpoint struct {
 	upTo     uint64 // the newest group when the checkpoint began
 	days     []*headDay
 	sent     []steps.ParticipantID
-	contacts []steps.DeviceID
+	contacts []*contactState
 	done     bool // the transaction under way is the last
 }
 
@@ -35,9 +33,8 @@ func (s *Store) beginCheckpoint() {
 		return
 	}
 	s.mu.Lock()
-	c := &checkpoint{upTo: s.merged, days: s.head.takeUnflushed(), contacts: s.unflushedContacts}
-	c.sent = slices.Collect(maps.Keys(s.sent))
-	s.unflushedContacts = nil
+	c := &checkpoint{upTo: s.merged, days: s.head.takeUnflushed(), contacts: s.contacts.takeUnflushed()}
+	c.sent = s.head.senders()
 	s.mu.Unlock()
 	s.checkpointed = s.cfg.Clock().Unix()
 	s.journalBytes.Store(0)

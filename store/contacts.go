@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"hash/maphash"
 	"slices"
 	"unique"
 
@@ -29,11 +30,64 @@ type contactState struct {
 	sentFor steps.ParticipantID // and for whom
 }
 
+// contactBook holds the contacts of all devices. It is cut into shards by device, so that the journal is
+// replayed into several at once, each of them small enough for a processor's cache.
+type contactBook struct {
+	seed   maphash.Seed
+	shards [headShards]contactShard
+}
+
+// contactShard is the contacts of some devices.
+type contactShard struct {
+	devices   map[steps.DeviceID]*contactState
+	unflushed []*contactState // those whose flag is set, for the next checkpoint
+}
+
+func newContactBook() *contactBook {
+	b := &contactBook{seed: maphash.MakeSeed()}
+	for i := range b.shards {
+		b.shards[i].devices = make(map[steps.DeviceID]*contactState)
+	}
+	return b
+}
+
+// shardOf returns the shard of a device.
+func (b *contactBook) shardOf(device []byte) int {
+	return int(maphash.Bytes(b.seed, device) % headShards)
+}
+
+// of is shardOf for a device's ID that is a string.
+func (b *contactBook) of(d steps.DeviceID) *contactShard {
+	return &b.shards[maphash.String(b.seed, string(d))%headShards]
+}
+
+// len returns how many devices there are.
+func (b *contactBook) len() (n int) {
+	for i := range b.shards {
+		n += len(b.shards[i].devices)
+	}
+	return n
+}
+
+// takeUnflushed returns the contacts that a checkpoint has to write, and forgets them.
+func (b *contactBook) takeUnflushed() []*contactState {
+	n := 0
+	for i := range b.shards {
+		n += len(b.shards[i].unflushed)
+	}
+	contacts := make([]*contactState, 0, n)
+	for i := range b.shards {
+		contacts = append(contacts, b.shards[i].unflushed...)
+		b.shards[i].unflushed = nil
+	}
+	return contacts
+}
+
 // Contact returns the last that was heard of a device.
 func (s *Store) Contact(d steps.DeviceID) (steps.DeviceContact, bool, error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	c, ok := s.contacts[d]
+	c, ok := s.contacts.of(d).devices[d]
 	if !ok {
 		return steps.DeviceContact{}, false, nil
 	}
@@ -45,12 +99,12 @@ func (c *contactState) contact() steps.Contact {
 	return steps.Contact{Device: c.device, SentAt: c.sentAt, Status: status}
 }
 
-// contact notes that a device was heard of.
-func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) *contactState {
-	c := s.contacts[steps.DeviceID(u.device)]
+// note notes that a device was heard of.
+func (sh *contactShard) note(u *journalUpload, receivedAt int64, group uint64) *contactState {
+	c := sh.devices[steps.DeviceID(u.device)]
 	if c == nil {
 		c = &contactState{device: steps.DeviceID(u.device), ahead: true}
-		s.contacts[c.device] = c
+		sh.devices[c.device] = c
 	}
 	if !c.ahead && group <= c.group {
 		return c // replayed, and counted before the crash
@@ -66,27 +120,27 @@ func (s *Store) contact(u *journalUpload, receivedAt int64, group uint64) *conta
 	c.group, c.ahead = group, true
 	if !c.unflushed {
 		c.unflushed = true
-		s.unflushedContacts = append(s.unflushedContacts, c.device)
+		sh.unflushed = append(sh.unflushed, c)
 	}
 	return c
 }
 
-// writeContacts writes the first of devices and returns the others. Readers get in between every few.
-func (s *Store) writeContacts(txn *badger.Txn, devices []steps.DeviceID) ([]steps.DeviceID, error) {
-	n := min(len(devices), pieceKeys)
-	for some := range slices.Chunk(devices[:n], daysAtOnce) {
+// writeContacts writes the first of contacts and returns the others. Readers get in between every few.
+func (s *Store) writeContacts(txn *badger.Txn, contacts []*contactState) ([]*contactState, error) {
+	n := min(len(contacts), pieceKeys)
+	for some := range slices.Chunk(contacts[:n], daysAtOnce) {
 		s.mu.Lock()
-		for _, d := range some {
-			s.contacts[d].unflushed = false
+		for _, c := range some {
+			c.unflushed = false
 		}
 		s.mu.Unlock()
-		for _, d := range some { // only the committer changes contacts
-			if err := s.setSealed(txn, contactKey(d), appendContactState(nil, s.contacts[d])); err != nil {
+		for _, c := range some { // only the committer changes contacts
+			if err := s.setSealed(txn, contactKey(c.device), appendContactState(nil, c)); err != nil {
 				return nil, err
 			}
 		}
 	}
-	return devices[n:], nil
+	return contacts[n:], nil
 }
 
 // loadContacts reads every device's last contact.
@@ -103,7 +157,7 @@ func (s *Store) loadContacts(txn *badger.Txn) error {
 		if err != nil {
 			return corrupt("contact", string(key[1:]), err)
 		}
-		s.contacts[c.device] = c
+		s.contacts.of(c.device).devices[c.device] = c
 		return nil
 	})
 }

@@ -187,7 +187,7 @@ func (m *marker) persist() {
 				sh.unflushed = append(sh.unflushed, day)
 			}
 		}
-		for p := range s.sent {
+		for _, p := range s.head.senders() {
 			if m.rng.IntN(2) == 0 {
 				c.sent = append(c.sent, p)
 			}

@@ -16,8 +16,17 @@
 // The head is bounded by bytes, not by days: a day is decoded while uploads come for it, and encoded
 // when others need the memory, on disk or not. A checkpoint writes the head's changed days to blocks,
 // piece by piece in the transactions of later groups, and at last deletes the journal groups that the
-// blocks cover; days that are on disk leave the head when it takes too much. Opening replays the journal
-// over the blocks; the merge law makes that harmless.
+// blocks cover; days that are on disk leave the head when it takes too much.
+//
+// # Opening
+//
+// Opening replays the journal over the blocks; the merge law makes that harmless, in any order. The head is
+// cut into shards by participant, the contacts by device. One goroutine reads the journal, verifies and parses
+// its groups, and deals out their runs and contacts to the shards, a window of the journal at a time.
+// Meanwhile others merge the window before: each takes a shard after another, notes its contacts, looks up its
+// days, and merges all runs of a day at once, between decoding its block and encoding it. So nothing but the
+// blocks stays in memory. Between looking up and merging, the blocks that the head did not hold are read, those
+// of all shards in the order of their table. Last, all days that the journal changed are marked dirty.
 //
 // # A full disk
 //

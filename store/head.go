@@ -32,6 +32,8 @@ type headShard struct {
 	mu   sync.RWMutex // guards days, seen and left, for those who do without the store's mu
 	days map[steps.ParticipantDay]*headDay
 	seen map[steps.Day]struct{} // every day that was ever in days
+	// sent are the calendar days on which something was sent for a participant and that are not on disk yet.
+	sent map[steps.ParticipantID][]steps.Day
 	// left counts how often one of the days whose hash is that of the slot left the head.
 	left [leftSlots]atomic.Uint32
 
@@ -45,8 +47,6 @@ type headShard struct {
 	spare     []*hotDay // empty ones
 	scratch   []byte
 	totals    *totals
-	// spareLimit is how many empty hot days are kept for the next ones.
-	spareLimit int
 }
 
 // leftSlots is a power of two.
@@ -76,8 +76,9 @@ func newHead(bytes int64, t *totals) *head {
 	for i := range h.shards {
 		sh := &h.shards[i]
 		sh.days, sh.seen = make(map[steps.ParticipantDay]*headDay), make(map[steps.Day]struct{})
+		sh.sent = make(map[steps.ParticipantID][]steps.Day)
 		sh.totals = t
-		sh.limit, sh.hotLimit, sh.spareLimit = int(bytes/headShards), int(bytes/headShards/hotShare), spareDays
+		sh.limit, sh.hotLimit = int(bytes/headShards), int(bytes/headShards/hotShare)
 	}
 	return h
 }
@@ -91,9 +92,9 @@ func (h *head) place(pd steps.ParticipantDay) (shard, slot int) {
 	return int(sum % headShards), int((sum/headShards + uint64(pd.Day)) % leftSlots)
 }
 
-// shardOf is place for a participant that is no string.
-func (h *head) shardOf(participant []byte) int {
-	return int(maphash.Bytes(h.seed, participant) % headShards)
+// shardOf returns a participant's shard.
+func (h *head) shardOf(p steps.ParticipantID) *headShard {
+	return &h.shards[maphash.String(h.seed, string(p))%headShards]
 }
 
 // find returns a day, or nil. It is for the committer, or under the store's mu.
@@ -124,11 +125,20 @@ func (h *head) stays(pd steps.ParticipantDay, left uint32) bool {
 func (h *head) add(day *headDay) {
 	shard, _ := h.place(day.ParticipantDay)
 	day.shard = uint8(shard)
-	sh := &h.shards[shard]
+	h.shards[shard].enter(day)
+	h.shards[shard].settle(day)
+}
+
+// enter gives a day its place.
+func (sh *headShard) enter(day *headDay) {
 	sh.mu.Lock()
 	sh.days[day.ParticipantDay] = day
 	sh.seen[day.Day] = struct{}{}
 	sh.mu.Unlock()
+}
+
+// settle counts a day that was entered and is as it is on disk.
+func (sh *headShard) settle(day *headDay) {
 	sh.bytes += day.memory()
 	sh.setIdle(day)
 }
@@ -216,11 +226,16 @@ func (sh *headShard) merge(day *headDay, device []byte, r *cellRun) outcome {
 	sh.bytes -= cap(day.block)
 	day.block = nil
 	sh.count(hot)
+	sh.setUnflushed(day)
+	return out
+}
+
+// setUnflushed notes that a day is not on disk as it is.
+func (sh *headShard) setUnflushed(day *headDay) {
 	if !day.unflushed {
 		day.unflushed = true
 		sh.unflushed = append(sh.unflushed, day)
 	}
-	return out
 }
 
 // thaw makes a day hot.
@@ -237,8 +252,7 @@ func (sh *headShard) thaw(day *headDay) error {
 		}
 	}
 	if !day.unflushed {
-		sh.idle.remove(day)
-		sh.idleBytes -= day.memory()
+		sh.unsetIdle(day)
 	}
 	day.hot = hot
 	sh.hot.push(day)
@@ -280,7 +294,7 @@ func (sh *headShard) freeze(day *headDay) {
 	}
 	sh.hot.remove(day)
 	sh.hotBytes -= day.hot.bytes
-	if len(sh.spare) < sh.spareLimit && day.hot.bytes <= spareBytes {
+	if len(sh.spare) < spareDays && day.hot.bytes <= spareBytes {
 		day.hot.reset()
 		sh.spare = append(sh.spare, day.hot)
 	}
@@ -294,6 +308,28 @@ func (sh *headShard) freeze(day *headDay) {
 func (sh *headShard) setIdle(day *headDay) {
 	sh.idle.push(day)
 	sh.idleBytes += day.memory()
+}
+
+func (sh *headShard) unsetIdle(day *headDay) {
+	sh.idle.remove(day)
+	sh.idleBytes -= day.memory()
+}
+
+// replace gives a day that is not hot the cells of hot, which is the caller's. It overwrites the day's
+// block where that has room, so nobody else may have it.
+func (sh *headShard) replace(day *headDay, hot *hotDay) {
+	if !day.unflushed {
+		sh.unsetIdle(day)
+	}
+	sh.setUnflushed(day)
+	sh.bytes -= cap(day.block)
+	sh.scratch = appendBlock(sh.scratch[:0], sh.totals.steps(day.Participant, hot), hot)
+	if len(sh.scratch) > cap(day.block) {
+		day.block = slices.Clone(sh.scratch)
+	} else {
+		day.block = append(day.block[:0], sh.scratch...)
+	}
+	sh.bytes += cap(day.block)
 }
 
 // retotal gives an encoded day the block that it has with another total. The caller holds mu.

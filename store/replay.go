@@ -2,8 +2,11 @@ package store
 
 import (
 	"cmp"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"maps"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -17,15 +20,19 @@ import (
 
 // replay merges the journal into the head. Groups must follow each other without a gap.
 //
-// The merge law allows any order. So the journal is read in windows: one goroutine verifies and parses
-// the groups of a window and sorts their runs by the head's shards, while others merge the window before,
-// shard by shard, each into days that it finds decoded.
+// The merge law allows any order. So the journal is taken in windows: one goroutine reads, verifies and
+// parses the groups of a window and deals out what is in them to the shards of the head and of the
+// contacts, while others merge the window before, shard by shard, and the runs of a day together.
 func (s *Store) replay() (err error) {
 	if s.segments, err = openSegments(filepath.Join(s.cfg.Dir, "journal"), s.auth); err != nil {
 		return steps.E("replay journal", steps.Unavailable, err)
 	}
-	p := newReplayer(s)
-	last, err := s.segments.replay(s.retired, p.take, func(group uint64, body []byte) error {
+	size, err := s.segments.size()
+	if err != nil {
+		return steps.E("replay journal", steps.Unavailable, err)
+	}
+	p := newReplayer(s, size)
+	last, err := s.segments.replay(s.retired, func(group uint64, body []byte) error {
 		s.journalBytes.Add(int64(len(body)))
 		return s.tolerate(p.group(group, body))
 	})
@@ -43,61 +50,67 @@ func (s *Store) replay() (err error) {
 // replayer is the journal on its way into the head.
 type replayer struct {
 	s       *Store
-	now     *window    // being read
+	now     *window    // being filled
 	spare   *window    // empty
 	merging *window    // in the hands of a merge; nil between two
 	merged  chan error // the outcome of the merge, capacity 1
 	err     error      // of a merge
 	groups  int
+	full    int        // bytes of a window that is full
 	run     journalRun // memory of the run at hand
 	mergers []merger
+	blocks  map[steps.Day]bool // whether there are any of a day
 }
 
-// window is a stretch of the journal with its runs by shard.
+// window is a stretch of the journal, dealt out to the shards.
 type window struct {
-	records []byte
-	runs    [headShards][]replayRun
-	missing [headShards][]*headDay // days of the runs that the head did not hold
+	bytes  int // of the journal
+	shards [headShards]windowShard
 }
 
-// windowBytes is how much of the journal is read before it is merged: enough that most days of a
+// windowShard is a shard's part of a window. What it holds stands as in the journal, each run and each
+// contact complete in itself.
+type windowShard struct {
+	runs     []byte     // contact(1), varint day of receipt, run, string device, uvarint boot, uvarint seq
+	order    []uint64   // of each run: hash of its day, and in the lower half where it begins
+	days     []*headDay // of each run, in the sorted order
+	missing  []*headDay // those of them that the head did not hold
+	contacts []byte     // uvarint group, varint received at, upload without its runs
+}
+
+// windowBytes is how much of the journal is dealt out before it is merged: enough that most days of a
 // window get several runs, if devices report a few times an hour.
 const windowBytes = 32 << 20
 
-// replayRun is where in a window's records to find a run, and what stands before it.
-type replayRun struct {
-	at, participant, device uint32
-	day                     steps.Day
-	revision                steps.Revision
-}
-
-func newReplayer(s *Store) *replayer {
+// newReplayer prepares for a journal of so many bytes.
+func newReplayer(s *Store, bytes int64) *replayer {
 	p := &replayer{
-		s: s, now: new(window), spare: new(window), merged: make(chan error, 1),
-		mergers: make([]merger, runtime.GOMAXPROCS(0)),
+		s: s, now: newWindow(bytes), spare: newWindow(bytes - windowBytes), full: windowBytes,
+		merged: make(chan error, 1), mergers: make([]merger, runtime.GOMAXPROCS(0)), blocks: make(map[steps.Day]bool),
 	}
 	for i := range p.mergers {
-		p.mergers[i] = merger{s: s, share: headShards / len(p.mergers)}
+		p.mergers[i].s = s
 	}
 	return p
 }
 
-// take returns room for a record, in the window.
-func (p *replayer) take(n int) []byte {
-	w := p.now
-	if len(w.records)+n > cap(w.records) {
-		p.turn()
-		w = p.now
-		if cap(w.records) < n {
-			w.records = make([]byte, 0, max(n, windowBytes))
+// newWindow has room for what a shard gets of so many bytes, or of a full window, when uploads are small.
+// What is not needed of it is never touched.
+func newWindow(bytes int64) *window {
+	w := new(window)
+	n := int(min(max(bytes, 0), windowBytes) / headShards)
+	for i := range w.shards {
+		w.shards[i] = windowShard{
+			runs: make([]byte, 0, n), contacts: make([]byte, 0, n/2), order: make([]uint64, 0, n/uploadBytes),
 		}
 	}
-	at := len(w.records)
-	w.records = w.records[:at+n]
-	return w.records[at:]
+	return w
 }
 
-// group sorts the runs of a group and notes its contacts.
+// uploadBytes is what a small upload takes in the journal.
+const uploadBytes = 64
+
+// group deals out a group.
 func (p *replayer) group(group uint64, b []byte) error {
 	commits, body, err := parseFrame(b, group)
 	if err != nil {
@@ -108,47 +121,64 @@ func (p *replayer) group(group uint64, b []byte) error {
 		return p.err
 	}
 	r := reader{b: body}
-	end := len(p.now.records) - tagBytes // of b in the window
 	for range commits {
-		p.commit(&r, group, end)
+		p.commit(&r, group)
 	}
 	if err := r.done(); err != nil {
 		return fmt.Errorf("%w: group %d: %w", errJournal, group, err)
 	}
+	if p.now.bytes += len(b); p.now.bytes >= p.full {
+		p.turn()
+	}
 	return nil
 }
 
-// commit sorts the runs of one commit. What is left to read ends at end of the window.
-func (p *replayer) commit(r *reader, group uint64, end int) {
+// commit deals out one commit.
+func (p *replayer) commit(r *reader, group uint64) {
 	receivedAt := r.varint()
 	on := p.s.sentDay(receivedAt)
-	participant := 0
+	p.run.participant = nil
 	for range r.count(len(r.b)) {
-		ref := replayRun{device: uint32(end - len(r.b) + 1)} // behind the flags
+		all := r.b
 		u := parseUpload(r)
-		ref.revision = u.revision
-		var c *contactState
-		if u.flags&withContact != 0 && r.err == nil {
-			c = p.s.contact(&u, receivedAt, group)
+		if r.err != nil {
+			return
+		}
+		upload := all[:len(all)-len(r.b)]
+		if u.flags&withContact != 0 {
+			sh := &p.now.shards[p.s.contacts.shardOf(u.device)]
+			sh.contacts = binary.AppendVarint(binary.AppendUvarint(sh.contacts, group), receivedAt)
+			sh.contacts = append(sh.contacts, upload...)
 		}
 		for range u.runs {
-			at := end - len(r.b)
+			all := r.b
 			parseRun(r, &p.run)
 			if r.err != nil {
 				return
 			}
-			if p.now.records[at] != 0 {
-				participant = at
-			}
-			ref.at, ref.participant, ref.day = uint32(at), uint32(participant), p.run.day
-			shard := p.s.head.shardOf(p.run.participant)
-			p.now.runs[shard] = append(p.now.runs[shard], ref)
-			if c != nil && (c.sentOn != on || string(c.sentFor) != string(p.run.participant)) {
-				p.s.send(c, steps.ParticipantID(p.run.participant), on)
-			}
+			p.deal(all[:len(all)-len(r.b)], &u, on)
 		}
 	}
 }
+
+// deal hands p.run to its shard. b is the run in the journal, on the calendar day of its receipt.
+func (p *replayer) deal(b []byte, u *journalUpload, on steps.Day) {
+	own := reader{b: b}
+	own.bytes() // of the participant, which may be missing
+	sum := maphash.Bytes(p.s.head.seed, p.run.participant)
+	sh := &p.now.shards[sum%headShards]
+	day := sum>>32 + uint64(p.run.day)*dayHash
+	sh.order = append(sh.order, day<<32|uint64(len(sh.runs)))
+	sh.runs = binary.AppendVarint(append(sh.runs, u.flags&withContact), int64(on))
+	sh.runs = append(binary.AppendUvarint(sh.runs, uint64(len(p.run.participant))), p.run.participant...)
+	sh.runs = append(sh.runs, own.b...)
+	sh.runs = append(binary.AppendUvarint(sh.runs, uint64(len(u.device))), u.device...)
+	sh.runs = binary.AppendUvarint(sh.runs, uint64(u.revision.Boot))
+	sh.runs = binary.AppendUvarint(sh.runs, u.revision.Seq)
+}
+
+// dayHash spreads the days of a participant.
+const dayHash = 0x9e3779b1
 
 // turn waits for the window before and has the present one merged.
 func (p *replayer) turn() {
@@ -169,22 +199,49 @@ func (p *replayer) wait() {
 }
 
 func (w *window) reset() {
-	w.records = w.records[:0]
-	for i := range w.runs {
-		w.runs[i], w.missing[i] = w.runs[i][:0], w.missing[i][:0]
+	w.bytes = 0
+	for i := range w.shards {
+		sh := &w.shards[i]
+		*sh = windowShard{sh.runs[:0], sh.order[:0], sh.days[:0], sh.missing[:0], sh.contacts[:0]}
 	}
 }
 
-// finish merges the last window. All days that the journal changed wait to be scored.
+// finish merges the last window. All days that the journal changed wait to be scored, and those on which
+// something was sent.
 func (p *replayer) finish() error {
 	p.turn()
 	p.wait()
+	p.s.makeRoomForDirty()
 	for i := range p.s.head.shards {
-		for _, day := range p.s.head.shards[i].unflushed {
+		sh := &p.s.head.shards[i]
+		for _, day := range sh.unflushed {
 			p.s.markDirty(day.ParticipantDay)
+		}
+		for participant, days := range sh.sent {
+			for _, on := range days {
+				pd := steps.ParticipantDay{Participant: participant, Day: on}
+				if day := sh.days[pd]; day == nil || !day.unflushed {
+					p.s.markDirty(pd)
+				}
+			}
 		}
 	}
 	return p.err
+}
+
+// makeRoomForDirty makes room for the days that the journal changed, if they are more than those that are dirty
+// already: growing day by day takes twice the memory.
+func (s *Store) makeRoomForDirty() {
+	n := 0
+	for i := range s.head.shards {
+		n += len(s.head.shards[i].unflushed)
+	}
+	if n > len(s.dirty) {
+		s.fresh = slices.Grow(s.fresh, n)
+		dirty := make(map[steps.ParticipantDay]dirtyState, n)
+		maps.Copy(dirty, s.dirty)
+		s.dirty = dirty
+	}
 }
 
 // merge merges a window into the head.
@@ -198,7 +255,7 @@ func (p *replayer) merge(w *window) error {
 	if err := p.load(w); err != nil {
 		return err
 	}
-	return p.eachShard((*merger).merge)
+	return p.eachShard((*merger).mergeLoaded)
 }
 
 // eachShard calls fn for every shard, each merger from a goroutine of its own.
@@ -218,9 +275,17 @@ func (p *replayer) eachShard(fn func(m *merger, shard int) error) error {
 	return work.Wait()
 }
 
-// load reads the missing days of a window, in the order of their table.
+// load reads the missing days of a window, in the order of their table, but for those days of which nobody
+// has a block.
 func (p *replayer) load(w *window) error {
-	days := slices.Concat(w.missing[:]...)
+	var days []*headDay
+	for i := range w.shards {
+		for _, day := range w.shards[i].missing {
+			if p.written(day.Day) {
+				days = append(days, day)
+			}
+		}
+	}
 	slices.SortFunc(days, func(a, b *headDay) int { return compareDays(a.ParticipantDay, b.ParticipantDay) })
 	var work errgroup.Group
 	for part := range slices.Chunk(days, len(days)/len(p.mergers)+1) {
@@ -231,79 +296,132 @@ func (p *replayer) load(w *window) error {
 	return work.Wait()
 }
 
-// merger merges runs of a window, shard by shard.
+// written reports whether there are blocks of a day.
+func (p *replayer) written(day steps.Day) bool {
+	found, known := p.blocks[day]
+	if known {
+		return found
+	}
+	prefix := appendDay([]byte{prefixDay}, day)
+	_ = p.s.db.View(func(txn *badger.Txn) error { // it returns what the function does
+		it := txn.NewIterator(badger.IteratorOptions{Prefix: prefix})
+		defer it.Close()
+		it.Rewind()
+		p.blocks[day] = it.Valid()
+		return nil
+	})
+	return p.blocks[day]
+}
+
+// merger merges a window, shard by shard.
 type merger struct {
-	s     *Store
-	w     *window
-	run   journalRun
-	spare []*hotDay
-	share int // how many shards' memory for hot days it has
+	s   *Store
+	w   *window
+	run journalRun // memory of the run at hand
+	hot hotDay     // and of the day
 }
 
-// at reads from a place in the window on.
-func (m *merger) at(place uint32) reader { return reader{b: m.w.records[place:]} }
-
-// day returns a run's day, nil if the shard does not hold it, and whose it is.
-func (m *merger) day(sh *headShard, ref *replayRun) (day *headDay, participant []byte) {
-	r := m.at(ref.participant)
-	participant = r.bytes()
-	return sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(participant), Day: ref.day}], participant
-}
-
-// find looks which days of a shard are missing.
+// find notes the contacts and the sendings of a shard, looks up the days of its runs, and merges them if none is
+// missing: what it has just read is in the processor's cache.
 func (m *merger) find(shard int) error {
-	sh := &m.s.head.shards[shard]
-	for i := range m.w.runs[shard] {
-		ref := &m.w.runs[shard][i]
-		day, participant := m.day(sh, ref)
-		if day != nil {
-			continue
+	w, sh := &m.w.shards[shard], &m.s.head.shards[shard]
+	for r := (reader{b: w.contacts}); len(r.b) > 0; {
+		group, receivedAt := r.uvarint(), r.varint()
+		u := parseUpload(&r)
+		m.s.contacts.shards[shard].note(&u, receivedAt, group)
+	}
+	slices.Sort(w.order)
+	var day *headDay
+	for _, at := range w.order {
+		r := reader{b: w.runs[uint32(at):]}
+		contact, receivedOn := r.byte() != 0, steps.Day(r.varint())
+		participant, on := r.bytes(), steps.Day(r.varint())
+		if day == nil || day.Day != on || string(day.Participant) != string(participant) {
+			day = m.day(shard, participant, on)
 		}
-		day = &headDay{ParticipantDay: steps.ParticipantDay{Participant: steps.ParticipantID(participant), Day: ref.day}}
-		sh.days[day.ParticipantDay] = day // of which head.add makes a whole one
-		m.w.missing[shard] = append(m.w.missing[shard], day)
+		w.days = append(w.days, day)
+		if contact {
+			sh.send(day.Participant, receivedOn)
+		}
+	}
+	if len(w.missing) > 0 {
+		return nil
+	}
+	return m.merge(shard)
+}
+
+// day returns a day of a shard. One that the shard does not hold is missing from here on.
+func (m *merger) day(shard int, participant []byte, on steps.Day) *headDay {
+	sh := &m.s.head.shards[shard]
+	day := sh.days[steps.ParticipantDay{Participant: steps.ParticipantID(participant), Day: on}]
+	if day == nil {
+		day = &headDay{
+			ParticipantDay: steps.ParticipantDay{Participant: steps.ParticipantID(participant), Day: on},
+			shard:          uint8(shard),
+		}
+		sh.enter(day)
+		m.w.shards[shard].missing = append(m.w.shards[shard].missing, day)
+	}
+	return day
+}
+
+// mergeLoaded merges the runs of a shard of which days were missing.
+func (m *merger) mergeLoaded(shard int) error {
+	w, sh := &m.w.shards[shard], &m.s.head.shards[shard]
+	if len(w.missing) == 0 {
+		return nil
+	}
+	for _, day := range w.missing {
+		if day.damaged {
+			delete(sh.days, day.ParticipantDay)
+		} else {
+			sh.settle(day)
+		}
+	}
+	return m.merge(shard)
+}
+
+// merge merges the runs of a shard.
+func (m *merger) merge(shard int) error {
+	w, sh := &m.w.shards[shard], &m.s.head.shards[shard]
+	for i := 0; i < len(w.days); {
+		day, first := w.days[i], i
+		for i < len(w.days) && w.days[i] == day {
+			i++
+		}
+		if day.damaged {
+			continue // it cannot be read, which was tolerated
+		}
+		if err := m.s.tolerate(m.mergeDay(sh, day, w.runs, w.order[first:i])); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-// merge merges the runs of a shard. Meanwhile the shard has the merger's part of the memory for hot days,
-// and the merger takes over those that it needs no more.
-func (m *merger) merge(shard int) (err error) {
-	sh := &m.s.head.shards[shard]
-	for _, day := range m.w.missing[shard] {
-		if day.damaged {
-			delete(sh.days, day.ParticipantDay)
-		} else {
-			m.s.head.add(day)
+// mergeDay merges runs of a day.
+func (m *merger) mergeDay(sh *headShard, day *headDay, runs []byte, order []uint64) error {
+	m.hot.reset()
+	if day.block != nil {
+		if err := m.hot.parse(day.block); err != nil {
+			return corrupt("day block", nameOf(day.ParticipantDay), err)
 		}
 	}
-	limit := sh.hotLimit
-	sh.hotLimit, sh.spareLimit, sh.spare = limit*m.share, replaySpares, m.spare
-	for i := range m.w.runs[shard] {
-		if err = m.s.tolerate(m.mergeRun(sh, &m.w.runs[shard][i])); err != nil {
-			break
+	day.touched = true
+	changed := false
+	for _, at := range order {
+		r := reader{b: runs[uint32(at):]}
+		r.byte()
+		r.varint() // of the sending, which find noted
+		parseRun(&r, &m.run)
+		device := r.bytes()
+		m.run.source.revision = steps.Revision{Boot: r.uint32(), Seq: r.uvarint()}
+		if len(m.run.counts) > 0 && m.hot.part(device).cells.merge(&m.run.cellRun).changed {
+			changed = true
 		}
 	}
-	sh.cool(limit)
-	m.spare, sh.spare = sh.spare, nil
-	sh.hotLimit, sh.spareLimit = limit, spareDays
-	return err
-}
-
-// replaySpares is how many empty hot days a merger keeps.
-const replaySpares = 4096
-
-func (m *merger) mergeRun(sh *headShard, ref *replayRun) error {
-	day, _ := m.day(sh, ref)
-	if day == nil {
-		return nil // it cannot be read, which was tolerated
+	if changed {
+		sh.replace(day, &m.hot)
 	}
-	if err := sh.thaw(day); err != nil {
-		return corrupt("day block", fmt.Sprintf("%s %s", day.Participant, day.Day), err)
-	}
-	run, device := m.at(ref.at), m.at(ref.device)
-	parseRun(&run, &m.run)
-	m.run.source.revision = ref.revision
-	sh.merge(day, device.bytes(), &m.run.cellRun)
 	return nil
 }

@@ -363,6 +363,9 @@ func TestScaleReopen(t *testing.T) {
 			if err == nil || !strings.Contains(err.Error(), "killed") {
 				t.Fatalf("the child: %v\n%s", err, out)
 			}
+			if tc.blocks != "" { // without it Badger's merging beside the replay makes it 2.2 GiB
+				defer debug.SetMemoryLimit(debug.SetMemoryLimit(peakBytes - peakBytes/6))
+			}
 			forgetPeak(t)
 			cfg := DefaultConfig(dir)
 			cfg.MinFreeBytes = 1 << 20
@@ -372,11 +375,15 @@ func TestScaleReopen(t *testing.T) {
 				t.Fatal(err)
 			}
 			wall, _ := m.end("opened", uploadsOf*n)
-			t.Logf("%d days in the head, %d MiB at the peak", s.head.len(), status(t, "VmHWM")>>20)
-			if s.head.len() != tc.people || len(s.contacts) != tc.people {
-				t.Errorf("%d days and %d contacts; want %d of both", s.head.len(), len(s.contacts), tc.people)
+			peak := status(t, "VmHWM")
+			t.Logf("%d days in the head, %d MiB at the peak", s.head.len(), peak>>20)
+			if n >= scaleLarge && peak > peakBytes*int64(n)/scaleLarge {
+				t.Errorf("%d MiB at the peak; want at most %d", peak>>20, peakBytes*int64(n)/scaleLarge>>20)
 			}
-			if n >= scaleLarge && wall > 10*time.Second*time.Duration(n)/scaleLarge {
+			if s.head.len() != tc.people || s.contacts.len() != tc.people {
+				t.Errorf("%d days and %d contacts; want %d of both", s.head.len(), s.contacts.len(), tc.people)
+			}
+			if n >= scaleLarge && tc.blocks == "" && wall > 10*time.Second*time.Duration(n)/scaleLarge {
 				t.Errorf("opened after %s; want 10 s", wall)
 			}
 			if err := s.Close(); err != nil {

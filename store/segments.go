@@ -103,10 +103,26 @@ func (s *segments) retire(upTo uint64) error {
 	return nil
 }
 
-// replay calls fn for every group above retired, in order, with memory that take gave. What follows a
-// damaged or torn record is read only if it takes up where that record stood: a group that was being
-// written when the process ended was never acknowledged. It returns the newest group.
-func (s *segments) replay(retired uint64, take func(n int) []byte, fn func(group uint64, body []byte) error) (last uint64, err error) {
+// size returns how many bytes the files have that are to be replayed.
+func (s *segments) size() (n int64, err error) {
+	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	if err != nil {
+		return 0, err
+	}
+	for _, name := range names {
+		info, err := os.Stat(name)
+		if err != nil {
+			return 0, err
+		}
+		n += info.Size()
+	}
+	return n, nil
+}
+
+// replay calls fn for every group above retired, in order, with memory that it may have during the call. What
+// follows a damaged or torn record is read only if it takes up where that record stood: a group that was
+// being written when the process ended was never acknowledged. It returns the newest group.
+func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) error) (last uint64, err error) {
 	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
 	if err != nil {
 		return 0, err
@@ -118,7 +134,7 @@ func (s *segments) replay(retired uint64, take func(n int) []byte, fn func(group
 		if _, err := fmt.Sscanf(filepath.Base(name), "%x.log", &first); err != nil {
 			return last, fmt.Errorf("%w: %s is no name of a journal file", errJournal, name)
 		}
-		newest, err := s.replayFile(name, first, &last, take, fn)
+		newest, err := s.replayFile(name, first, &last, fn)
 		if err != nil {
 			return last, fmt.Errorf("%s: %w", name, err)
 		}
@@ -131,16 +147,14 @@ func (s *segments) replay(retired uint64, take func(n int) []byte, fn func(group
 
 // replayFile reads one file up to its end or its first record that is not whole, and returns its
 // newest group.
-func (s *segments) replayFile(name string, first uint64, last *uint64, take func(int) []byte,
-	fn func(uint64, []byte) error,
-) (newest uint64, err error) {
+func (s *segments) replayFile(name string, first uint64, last *uint64, fn func(uint64, []byte) error) (newest uint64, err error) {
 	f, err := openRecords(name)
 	if err != nil {
 		return 0, err
 	}
 	defer f.Close()
 	for group := first; ; group++ {
-		record, err := f.next(take)
+		record, err := f.next()
 		if err != nil {
 			return group - 1, err
 		}
@@ -164,8 +178,9 @@ func (s *segments) replayFile(name string, first uint64, last *uint64, take func
 // records reads a journal file.
 type records struct {
 	*os.File
-	r    *bufio.Reader
-	left int64
+	r      *bufio.Reader
+	left   int64
+	record []byte // the last
 }
 
 func openRecords(name string) (*records, error) {
@@ -177,11 +192,12 @@ func openRecords(name string) (*records, error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return &records{f, bufio.NewReaderSize(f, 1<<20), info.Size()}, nil
+	return &records{File: f, r: bufio.NewReaderSize(f, 1<<20), left: info.Size()}, nil
 }
 
-// next returns the next record without its length, or nil if there is none that is whole.
-func (f *records) next(take func(int) []byte) ([]byte, error) {
+// next returns the next record without its length, until it is called again, or nil if there is none that
+// is whole.
+func (f *records) next() ([]byte, error) {
 	var length [lengthBytes]byte
 	if f.left < lengthBytes {
 		return nil, nil
@@ -195,9 +211,9 @@ func (f *records) next(take func(int) []byte) ([]byte, error) {
 		return nil, nil
 	}
 	f.left -= n
-	record := take(int(n))
-	_, err := io.ReadFull(f.r, record)
-	return record, err
+	f.record = slices.Grow(f.record[:0], int(n))[:n]
+	_, err := io.ReadFull(f.r, f.record)
+	return f.record, err
 }
 
 func (s *segments) close() error {

@@ -11,10 +11,6 @@ import (
 	"ayumi/steps"
 )
 
-// sendings are the calendar days on which something was sent for a participant and that are not on
-// disk yet. mu of the store guards them.
-type sendings map[steps.ParticipantID][]steps.Day
-
 // sentDay returns the calendar day of a receipt time. It is for the committer.
 func (s *Store) sentDay(receivedAt int64) steps.Day {
 	if c := &s.sentOn; receivedAt < c.start || receivedAt >= c.end {
@@ -33,10 +29,43 @@ type dayBounds struct {
 // send notes that a device sent something for a participant on a calendar day. The caller holds mu.
 func (s *Store) send(c *contactState, p steps.ParticipantID, on steps.Day) {
 	c.sentOn, c.sentFor = on, p
-	if own := s.sent[p]; !slices.Contains(own, on) {
-		s.sent[p] = append(own, on)
+	if s.head.shardOf(p).send(p, on) {
 		s.markDirty(steps.ParticipantDay{Participant: p, Day: on})
 	}
+}
+
+// send notes that something was sent for a participant on a calendar day, and reports whether that is
+// new. The caller holds mu.
+func (sh *headShard) send(p steps.ParticipantID, on steps.Day) bool {
+	own := sh.sent[p]
+	if slices.Contains(own, on) {
+		return false
+	}
+	sh.sent[p] = append(own, on)
+	return true
+}
+
+// senders returns the participants for whom something was sent that is not on disk yet. The caller holds
+// mu.
+func (h *head) senders() []steps.ParticipantID {
+	n := 0
+	for i := range h.shards {
+		n += len(h.shards[i].sent)
+	}
+	senders := make([]steps.ParticipantID, 0, n)
+	for i := range h.shards {
+		for p := range h.shards[i].sent {
+			senders = append(senders, p)
+		}
+	}
+	return senders
+}
+
+// sentFor returns the days on which something was sent for a participant and that are not on disk yet.
+func (s *Store) sentFor(p steps.ParticipantID) []steps.Day {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.head.shardOf(p).sent[p]
 }
 
 // sentPart is how many of a participant's days a checkpoint has written.
@@ -54,9 +83,7 @@ func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantI
 		if err != nil {
 			return nil, err
 		}
-		s.mu.RLock()
-		days := s.sent[p]
-		s.mu.RUnlock()
+		days := s.sentFor(p)
 		changed := false
 		for _, day := range days {
 			changed = set.Add(day) || changed
@@ -82,10 +109,11 @@ func (s *Store) forgetSendings() {
 	for some := range slices.Chunk(s.sentParts, daysAtOnce) {
 		s.mu.Lock()
 		for _, part := range some {
-			if left := s.sent[part.participant][part.days:]; len(left) > 0 {
-				s.sent[part.participant] = slices.Clone(left)
+			sent := s.head.shardOf(part.participant).sent
+			if left := sent[part.participant][part.days:]; len(left) > 0 {
+				sent[part.participant] = slices.Clone(left)
 			} else {
-				delete(s.sent, part.participant)
+				delete(sent, part.participant)
 			}
 		}
 		s.mu.Unlock()
@@ -96,9 +124,7 @@ func (s *Store) forgetSendings() {
 // Sendings returns the calendar days on which something was sent for a participant: an upload, new or
 // not, of a device that is theirs.
 func (s *Store) Sendings(p steps.ParticipantID) (set steps.DaySet, err error) {
-	s.mu.RLock()
-	recent := s.sent[p] // before the snapshot: what is dropped meanwhile is in it
-	s.mu.RUnlock()
+	recent := s.sentFor(p) // before the snapshot: what is dropped meanwhile is in it
 	err = s.db.View(func(txn *badger.Txn) (err error) {
 		set, _, err = s.storedSendings(txn, p)
 		return err
@@ -153,9 +179,11 @@ type recentSending struct {
 // recentSendings returns what is not on disk yet, by participant.
 func (s *Store) recentSendings() []recentSending {
 	s.mu.RLock()
-	out := make([]recentSending, 0, len(s.sent))
-	for p, days := range s.sent {
-		out = append(out, recentSending{p, days})
+	var out []recentSending
+	for i := range s.head.shards {
+		for p, days := range s.head.shards[i].sent {
+			out = append(out, recentSending{p, days})
+		}
 	}
 	s.mu.RUnlock()
 	slices.SortFunc(out, func(a, b recentSending) int { return cmp.Compare(a.participant, b.participant) })
@@ -200,9 +228,7 @@ func (s *Store) withoutSteps(txn *badger.Txn, pd steps.ParticipantDay) (bool, er
 	if err != nil {
 		return false, err
 	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	return sent.Has(pd.Day) || slices.Contains(s.sent[pd.Participant], pd.Day), nil
+	return sent.Has(pd.Day) || slices.Contains(s.sentFor(pd.Participant), pd.Day), nil
 }
 
 // withoutBlock reports whether a day has no block in txn.

@@ -75,8 +75,7 @@ type Store struct {
 	dirty     map[steps.ParticipantDay]dirtyState
 	fresh     []steps.ParticipantDay // dirty, and not known to due yet
 	markSeq   uint64
-	contacts  map[steps.DeviceID]*contactState
-	sent      sendings
+	contacts  *contactBook
 	sentParts []sentPart                       // written, in a transaction that is under way; the committer's
 	sentOn    dayBounds                        // likewise
 	reordered map[steps.ParticipantID]struct{} // whose order has changed, or was changing before
@@ -84,8 +83,6 @@ type Store struct {
 	pageDays   map[steps.Day]struct{}  // that may have pages
 	closedDays map[steps.Day]closedDay // or are being closed
 	closeAsked map[steps.Day]uint64    // newest mark when the closing was first asked for
-
-	unflushedContacts []steps.DeviceID // those whose unflushed flag is set, for the next checkpoint
 
 	changed chan struct{}
 }
@@ -128,8 +125,7 @@ func open(cfg Config, log *slog.Logger, reg prometheus.Registerer, space func(st
 		reordered:  make(map[steps.ParticipantID]struct{}),
 		dirty:      make(map[steps.ParticipantDay]dirtyState),
 		lists:      dirtyLists{waiting: make(map[uint64]int)},
-		contacts:   make(map[steps.DeviceID]*contactState),
-		sent:       make(sendings),
+		contacts:   newContactBook(),
 		quarantine: make(map[steps.DeviceID]int),
 		pageDays:   make(map[steps.Day]struct{}),
 		closedDays: make(map[steps.Day]closedDay),
