@@ -551,7 +551,7 @@ func TestScaleScore(t *testing.T) {
 // itself, and to others with a cap of a week.
 func TestScaleRescore(t *testing.T) {
 	n, days := participants(t, 500), 5
-	if n >= scaleLarge {
+	if n >= scaleLarge/10 {
 		days = 30
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(peakBytes - peakBytes/6))
