@@ -15,7 +15,8 @@ func (s *Store) Changed() <-chan struct{} { return s.changed }
 // awardBytes is about what an award adds to a transaction besides its page.
 const awardBytes = 120
 
-// clearDirty forgets the days that were scored at their current mark. The caller holds mu.
+// clearDirty forgets the days that were scored at their current mark, when their awards are durable. The caller
+// holds mu.
 func (s *Store) clearDirty(awards []steps.Award) {
 	for i := range awards {
 		a := &awards[i]
@@ -23,7 +24,7 @@ func (s *Store) clearDirty(awards []steps.Award) {
 		switch {
 		case !ok:
 		case d.mark == a.Mark:
-			s.lists.release(&d) // a piece of a checkpoint can have listed it beside its award
+			s.lists.release(&d)
 			delete(s.dirty, a.ParticipantDay)
 		case d.since <= a.Mark:
 			d.since = a.Mark + 1

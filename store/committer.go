@@ -136,6 +136,7 @@ func (s *Store) beginCommit(g *group) (*commit, error) {
 
 // fill puts into txn what of the group and the checkpoint belongs there.
 func (s *Store) fill(txn *badger.Txn, g *group, c *commit) error {
+	c.txn = g == nil // which has something to write, or it would not be here
 	if g != nil {
 		changes, err := s.writeGroup(txn, g)
 		if err != nil {
@@ -318,7 +319,8 @@ func (s *Store) flush() {
 // finish runs after the last group: it writes the head out so that the next start replays little.
 func (s *Store) finish() error {
 	deadline := s.cfg.Clock().Add(s.cfg.StopWithin)
-	for s.beginCheckpoint(); s.checkpoint != nil && s.cfg.Clock().Before(deadline); {
+	s.beginCheckpoint()
+	for (s.checkpoint != nil || len(s.lists.spent) > 0) && s.cfg.Clock().Before(deadline) {
 		if s.full.Store(s.diskFull()); s.short.Load() {
 			break
 		}

@@ -93,8 +93,31 @@ func (s *Store) refill() bool {
 		s.mu.Lock()
 		s.due.due, s.fresh = s.fresh, nil
 		s.mu.Unlock()
-		slices.SortFunc(s.due.due, compareDays)
+		s.due.due = sortDays(s.due.due)
 		s.due.due = slices.Compact(s.due.due) // a day that was scored without Dirty may be there twice
 	}
 	return len(s.due.due) > 0
+}
+
+// sortDays sorts days in the order of the tables, a large number of them on two processors: while they are being
+// sorted nothing can be scored.
+func sortDays(days []steps.ParticipantDay) []steps.ParticipantDay {
+	if len(days) < pieceKeys {
+		slices.SortFunc(days, compareDays)
+		return days
+	}
+	a, b := days[:len(days)/2], days[len(days)/2:]
+	var other sync.WaitGroup
+	other.Go(func() { slices.SortFunc(b, compareDays) })
+	slices.SortFunc(a, compareDays)
+	other.Wait()
+	out := make([]steps.ParticipantDay, 0, len(days))
+	for len(a) > 0 && len(b) > 0 {
+		if compareDays(a[0], b[0]) <= 0 {
+			out, a = append(out, a[0]), a[1:]
+		} else {
+			out, b = append(out, b[0]), b[1:]
+		}
+	}
+	return append(append(out, a...), b...)
 }

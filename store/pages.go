@@ -114,7 +114,7 @@ func (w *pageWriter) next(awards []steps.Award) (*pageBatch, error) {
 		defer w.sheets.cursor.close()
 		defer w.late.close()
 		var state dayState
-		for i := 0; i < len(awards) && b.size+len(w.sheets.passed)*pageBytes < pieceBytes; i++ {
+		for i := 0; i < min(len(awards), pieceKeys) && b.size < pieceBytes; i++ {
 			if i == 0 || awards[i].Day != awards[i-1].Day {
 				state = w.s.dayState(awards[i].Day)
 			}
@@ -128,9 +128,6 @@ func (w *pageWriter) next(awards []steps.Award) (*pageBatch, error) {
 	})
 	return b, err
 }
-
-// pageBytes is about what a page adds to a transaction.
-const pageBytes = 64
 
 // write enters one award.
 func (w *pageWriter) write(a *steps.Award, state dayState) error {
@@ -212,34 +209,17 @@ func (b *pageBatch) set(key []byte, encode func(dst []byte) []byte) {
 	b.size += len(key) + len(value) + keyOverhead
 }
 
-// writePages puts a batch into txn.
+// writePages puts a batch into txn, and notes which days have pages before these can be seen.
 func (s *Store) writePages(txn *badger.Txn, b *pageBatch) error {
-	w := &writes{s: s, pairs: b.pairs, moved: b.moved}
-	s.scored(b.awards)
-	return w.apply(txn)
-}
-
-// scored takes the days whose awards are current off their dirty lists, and notes that they have pages,
-// before these can be seen.
-func (s *Store) scored(awards []steps.Award) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	for i := range awards {
-		if i == 0 || awards[i].Day != awards[i-1].Day {
-			s.pageDays[awards[i].Day] = struct{}{}
+	for i := range b.awards {
+		if i == 0 || b.awards[i].Day != b.awards[i-1].Day {
+			s.pageDays[b.awards[i].Day] = struct{}{}
 		}
 	}
-	for i := range awards {
-		pd := awards[i].ParticipantDay
-		d, ok := s.dirty[pd]
-		if !ok || d.mark != awards[i].Mark {
-			continue
-		}
-		if d.list != 0 {
-			s.lists.release(&d) // whatever makes it dirty again has to say so again
-			s.dirty[pd] = d
-		}
-	}
+	s.mu.Unlock()
+	w := &writes{s: s, pairs: b.pairs, moved: b.moved}
+	return w.apply(txn)
 }
 
 // dayState says how PutAwards has to treat a day.
