@@ -1,5 +1,5 @@
 # What a developer runs. `make check` is what has to pass before a commit.
-.PHONY: check test vet staticcheck vuln fuzz crash outage bench bench-peers run build
+.PHONY: check test vet staticcheck vuln fuzz crash outage scale bench bench-peers run build
 
 FUZZTIME ?= 60s
 ROUNDS ?= 50
@@ -46,6 +46,13 @@ crash:
 OUTAGE_DEVICES ?= 19500
 outage:
 	AYUMI_OUTAGE_DEVICES=$(OUTAGE_DEVICES) go test -run TestOutage -v -timeout 60m ./cmd/ayumi
+
+# What a large programme takes: memory, reopening, disk, scoring, for PEOPLE participants. A million take an
+# hour, 4 GiB of memory and 40 GB of disk; what is measured is in docs/performance.md.
+PEOPLE ?= 100000
+scale:
+	AYUMI_SCALE=$(PEOPLE) go test ./store -count=1 -run 'TestScale(Memory|Reopen|Score|Rescore)' -v -timeout 120m
+	go test ./store -count=1 -run '^$$' -bench CloseDay -benchtime 1x
 
 bench:
 	go test -run '^$$' -bench . -benchmem ./...
