@@ -53,7 +53,7 @@ func (r *Report) problem(format string, args ...any) {
 // quarantined payload has its bytes. progress, if not nil, is told how many participant-days
 // were read. Call it while no uploads come in.
 func (s *Store) Check(ctx context.Context, progress func(days int)) (*Report, error) {
-	r := &Report{JournalGroups: s.next - 1 - s.retired}
+	r := &Report{JournalGroups: s.next - 1 - s.retired.Load()}
 	if err := s.db.VerifyChecksum(); err != nil {
 		r.problem("badger: %v", err)
 	}

@@ -38,7 +38,7 @@ func (s *Store) beginCheckpoint() {
 	s.mu.Unlock()
 	s.checkpointed = s.cfg.Clock().Unix()
 	s.journalBytes.Store(0)
-	if len(c.days)+len(c.sent)+len(c.contacts) > 0 || s.retired < c.upTo {
+	if len(c.days)+len(c.sent)+len(c.contacts) > 0 || s.retired.Load() < c.upTo {
 		s.checkpoint = c
 	}
 }
@@ -73,10 +73,10 @@ func (s *Store) endPiece() error {
 	if s.checkpoint == nil || !s.checkpoint.done {
 		return nil
 	}
-	s.retired = s.checkpoint.upTo
+	s.retired.Store(s.checkpoint.upTo)
 	s.checkpoint = nil
 	s.metrics.checkpoints.Inc()
-	if err := errors.Join(s.segments.rotate(), s.segments.retire(s.retired)); err != nil {
+	if err := errors.Join(s.segments.rotate(), s.segments.retire(s.retired.Load())); err != nil {
 		return steps.E("retire journal", steps.Unavailable, err)
 	}
 	return nil

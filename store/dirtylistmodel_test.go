@@ -176,7 +176,7 @@ func (m *marker) persist() {
 		if s.checkpoint != nil {
 			return
 		}
-		c := &checkpoint{upTo: s.retired}
+		c := &checkpoint{upTo: s.retired.Load()}
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		for _, day := range s.head.takeUnflushed() {

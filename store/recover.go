@@ -129,7 +129,7 @@ func (s *Store) loadTables() error {
 			return err
 		}
 		if len(retired) == 8 {
-			s.retired = binary.BigEndian.Uint64(retired)
+			s.retired.Store(binary.BigEndian.Uint64(retired))
 		}
 		txns, err := s.get(txn, metaKey(metaTxns))
 		if err != nil {

@@ -32,7 +32,7 @@ func (s *Store) replay() (err error) {
 		return steps.E("replay journal", steps.Unavailable, err)
 	}
 	p := newReplayer(s, size)
-	last, err := s.segments.replay(s.retired, func(group uint64, body []byte) error {
+	last, err := s.segments.replay(s.retired.Load(), func(group uint64, body []byte) error {
 		s.journalBytes.Add(int64(len(body)))
 		return s.tolerate(p.group(group, body))
 	})

@@ -120,7 +120,7 @@ func TestReplayInWindows(t *testing.T) {
 			}
 			p := newReplayer(s, 1<<20)
 			p.full = full
-			_, err = (&segments{dir: journal, auth: s.auth}).replay(s.retired, p.group)
+			_, err = (&segments{dir: journal, auth: s.auth}).replay(s.retired.Load(), p.group)
 			if err := errors.Join(err, p.finish()); err != nil {
 				t.Fatal(err)
 			}

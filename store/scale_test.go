@@ -555,7 +555,9 @@ func TestScaleRescore(t *testing.T) {
 		days = 30
 	}
 	defer debug.SetMemoryLimit(debug.SetMemoryLimit(peakBytes - peakBytes/6))
-	r := start(t, scaleConfig(t.TempDir(), n))
+	cfg := scaleConfig(t.TempDir(), n)
+	cfg.HeadBytes = min(cfg.HeadBytes, peakBytes/8) // as a machine of that size has it
+	r := start(t, cfg)
 	score(t, r.Store, "yokohama") // nothing; from now on the rules are known
 	f := &feeder{t: t, s: r.Store}
 	counts := make([]uint32, 120)

@@ -47,9 +47,9 @@ type Store struct {
 
 	// Owned by the committer.
 	watermark    *watermark
-	next         uint64 // sequence of the next journal group
-	merged       uint64 // newest group that is merged
-	retired      uint64 // newest group whose changes are all in day blocks
+	next         uint64        // sequence of the next journal group
+	merged       uint64        // newest group that is merged
+	retired      atomic.Uint64 // newest group whose changes are all in day blocks
 	checkpoint   *checkpoint
 	checkpointed int64 // unix seconds of the last checkpoint's begin
 	segments     *segments

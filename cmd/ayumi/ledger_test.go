@@ -134,7 +134,7 @@ func TestLedgerFromUploadToExpiry(t *testing.T) {
 	p.late = enrolWalker(t, p.g, "late", registry.App, false)
 	mustVerb(t, "replay", "fitbit-minutes", "--data-dir", p.dir, "--faults", file)
 	p.walk(1, p.today-20, 4000)
-	p.days = exportDays(t, file, time.Now().In(cal.Location()).AddDate(0, 0, -1))
+	p.days = exportDays(t, file, midnight(t, p.today-1))
 	p.days[personDay{string(p.late.participant), (p.today - 20).String()}] = walked{4000, 2}
 	sameDays(t, readDays(t, p.dir), p.days)
 
