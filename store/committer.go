@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"sync"
 	"time"
 
 	"github.com/dgraph-io/badger/v4"
@@ -74,17 +75,15 @@ func (s *Store) Run(ctx context.Context) error {
 func (s *Store) help(ctx context.Context) (end func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	go s.writeRecords()
-	retotalled := make(chan struct{})
-	go func() {
-		defer close(retotalled)
-		s.resumeRetotals(ctx)
-	}()
+	var beside sync.WaitGroup
+	beside.Go(func() { s.resumeRetotals(ctx) })
+	beside.Go(func() { s.segments.spares.run(ctx, s.full.Load, s.log) })
 	return func() {
 		cancel()
 		close(s.records)
 		for range s.written { // until the goroutine has ended
 		}
-		<-retotalled
+		beside.Wait()
 	}
 }
 

@@ -151,7 +151,8 @@
 // The journal is the files journal/FIRST.log, FIRST being the number of the first group, in 16
 // hexadecimal digits. Each holds records: length(4) of what follows but for the tag, then 1, group(8),
 // n(4), n commits, tag under the key "j" group(8, big-endian); the other integers are little-endian.
-// A file ends at its end, or at a record that is not whole; the next file takes up there.
+// A file ends at its end, or at a record that is not whole or not the next; the next file takes up there.
+// Behind that is whatever the file held as a spare: journal/*.spare are files that will be written over.
 //
 //	commit   varint received at, uvarint n, n uploads
 //	upload   flags(1): 1 with contact, 2 accepted; string device, uvarint boot, uvarint seq, contact

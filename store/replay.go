@@ -24,7 +24,8 @@ import (
 // parses the groups of a window and deals out what is in them to the shards of the head and of the
 // contacts, while others merge the window before, shard by shard, and the runs of a day together.
 func (s *Store) replay() (err error) {
-	if s.segments, err = openSegments(filepath.Join(s.cfg.Dir, "journal"), s.auth); err != nil {
+	s.segments, err = openSegments(filepath.Join(s.cfg.Dir, "journal"), s.auth, segmentBytes, s.cfg.CheckpointBytes)
+	if err != nil {
 		return steps.E("replay journal", steps.Unavailable, err)
 	}
 	size, err := s.segments.size()

@@ -16,57 +16,94 @@ import (
 	"ayumi/steps"
 )
 
-// segments is the journal on disk: files of records, one record a group, appended and fsynced by
-// the committer. A file is named after its first group, in hexadecimal, and deleted when the day
-// blocks cover its last. A new one begins with every start and every checkpoint.
+// segments is the journal on disk: files of records, one record a group, written and fsynced one after
+// the other. A file is named after its first group, in hexadecimal, and becomes a spare when the day blocks
+// cover its last. A new one begins with every start and every checkpoint, and where there is a
+// spare and no room for the next record.
 type segments struct {
-	dir  string
-	auth *auth
-	f    *os.File // open for appending; nil until the first record
-	last uint64   // newest group in f
-	old  []segment
+	dir    string
+	auth   *auth
+	spares *spares
+	f      *os.File // being written; nil until the first record
+	at     int64    // where the next record goes
+	laid   int64    // up to where f had its blocks when it was begun
+	last   uint64   // newest group in f
+	old    []segment
 }
 
 type segment struct {
 	name string
 	last uint64 // newest group in it
+	// used says that it can become a spare: this process wrote it to its end, so that nothing in it is newer
+	// than last, as may be after a loss that was accepted, and it is large enough.
+	used bool
 }
 
 // A record is length(4) group record tag; the length is that of the middle two, and the tag is
 // under the key "j" group(8).
 const lengthBytes = 4
 
-func openSegments(dir string, a *auth) (*segments, error) {
+const segmentSuffix = ".log"
+
+// openSegments opens the journal in dir, with spares of size bytes that cover keep bytes.
+func openSegments(dir string, a *auth, size, keep int64) (*segments, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
-	return &segments{dir: dir, auth: a}, nil
+	p, err := openSpares(dir, size, keep)
+	if err != nil {
+		return nil, err
+	}
+	return &segments{dir: dir, auth: a, spares: p}, nil
 }
 
-func segmentName(first uint64) string { return fmt.Sprintf("%016x.log", first) }
+func segmentName(first uint64) string { return fmt.Sprintf("%016x%s", first, segmentSuffix) }
 
 // append writes the record of a group, whose first lengthBytes are free, and returns when it is on
 // disk.
 func (s *segments) append(group uint64, record []byte) error {
-	if s.f == nil {
-		if err := s.create(group); err != nil {
+	if s.f == nil || s.at > 0 && s.at+int64(len(record)) > s.laid {
+		if err := s.begin(group); err != nil {
 			return err
 		}
 	}
-	if _, err := s.f.Write(record); err != nil {
+	n, err := s.f.Write(record)
+	s.at += int64(n)
+	if err != nil {
 		return err
 	}
 	s.last = group
 	return unix.Fdatasync(int(s.f.Fd()))
 }
 
-// create begins a file. One of that name can be there only if nothing in it was acknowledged.
-func (s *segments) create(first uint64) error {
-	f, err := os.OpenFile(filepath.Join(s.dir, segmentName(first)), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+// begin begins a file with a spare. Where there is none the open file grows, or a new one.
+func (s *segments) begin(first uint64) error {
+	if s.f != nil && s.at < s.spares.size/growsTo {
+		return nil
+	}
+	name := filepath.Join(s.dir, segmentName(first)) // is there already only if nothing in it was acknowledged
+	flags := os.O_WRONLY
+	switch spare, err := s.spares.take(name); {
+	case err != nil:
+		return err
+	case !spare && s.f != nil:
+		s.spares.ask()
+		return nil
+	case !spare:
+		flags |= os.O_CREATE | os.O_TRUNC
+	}
+	if err := s.rotate(); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(name, flags, 0o600)
 	if err != nil {
 		return err
 	}
-	s.f = f
+	info, err := f.Stat()
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	s.f, s.at, s.laid = f, 0, info.Size()
 	return syncDir(s.dir)
 }
 
@@ -81,21 +118,25 @@ func recordKey(group uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte{'j'}, group)
 }
 
-// rotate ends the open file, so that it can be deleted when blocks cover it.
+// rotate ends the open file, so that it can be given up when blocks cover it.
 func (s *segments) rotate() error {
 	if s.f == nil {
 		return nil
 	}
 	err := s.f.Close()
-	s.old = append(s.old, segment{s.f.Name(), s.last})
+	s.old = append(s.old, segment{s.f.Name(), s.last, max(s.at, s.laid) >= s.spares.size})
 	s.f = nil
 	return err
 }
 
-// retire deletes the files whose groups are all at most upTo.
+// retire gives up the files whose groups are all at most upTo.
 func (s *segments) retire(upTo uint64) error {
 	for len(s.old) > 0 && s.old[0].last <= upTo {
-		if err := os.Remove(s.old[0].name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		give := os.Remove
+		if s.old[0].used {
+			give = s.spares.recycle
+		}
+		if err := give(s.old[0].name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		s.old = s.old[1:]
@@ -135,11 +176,14 @@ func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) err
 			return last, fmt.Errorf("%w: %s is no name of a journal file", errJournal, name)
 		}
 		newest, err := s.replayFile(name, first, &last, fn)
+		if err == nil && newest > retired {
+			err = syncFile(name)
+		}
 		if err != nil {
 			return last, fmt.Errorf("%s: %w", name, err)
 		}
 		if newest >= first { // otherwise the next group will be written to it
-			s.old = append(s.old, segment{name, newest})
+			s.old = append(s.old, segment{name: name, last: newest})
 		}
 	}
 	return last, nil
@@ -173,6 +217,16 @@ func (s *segments) replayFile(name string, first uint64, last *uint64, fn func(u
 			return group, err
 		}
 	}
+}
+
+// syncFile makes durable what a killed process had only written: the groups that follow will be, and must not
+// follow a gap after a power loss.
+func syncFile(name string) error {
+	f, err := os.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Fdatasync(int(f.Fd())), f.Close())
 }
 
 // records reads a journal file.

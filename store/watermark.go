@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // watermark is a small file that names the newest journal group and the newest Badger transaction
@@ -95,7 +97,7 @@ func (w *watermark) sync(now time.Time) error {
 		return nil
 	}
 	w.syncedAt, w.dirty = now, false
-	if err := w.f.Sync(); err != nil {
+	if err := unix.Fdatasync(int(w.f.Fd())); err != nil {
 		return fmt.Errorf("cannot sync watermark: %w", err)
 	}
 	return nil

@@ -33,7 +33,7 @@ func TestDiskErrors(t *testing.T) {
 		{"no space for the journal", journal, "write", "write:error=ENOSPC", 12, false},
 		{"sync of Badger's log", "", "msync", "msync:error=EIO", 16, false},
 		{"write of the watermark", "store/watermark", "pwrite64", "pwrite64:error=EIO", 12, false},
-		{"sync of the watermark", "store/watermark", "fsync", "fsync:error=EIO", 1, false},
+		{"sync of the watermark", "store/watermark", "fdatasync", "fdatasync:error=EIO", 1, false},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
