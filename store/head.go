@@ -36,6 +36,8 @@ type headShard struct {
 	sent map[steps.ParticipantID][]steps.Day
 	// left counts how often one of the days whose hash is that of the slot left the head.
 	left [leftSlots]atomic.Uint32
+	// ahead holds days on their way to the head, each in its slot.
+	ahead [leftSlots]atomic.Pointer[aheadDay]
 
 	hot, idle dayList    // the days of either kind, in the order of their turn to lose it
 	unflushed []*headDay // the days whose flag is set, for the next checkpoint

@@ -36,7 +36,13 @@ func (s *Store) readAhead(ref *dayRef) (err error) {
 	if ref.left, found = s.head.lookup(ref.pd); found {
 		return nil
 	}
+	if ref.loaded = s.head.readBefore(ref.pd, ref.left); ref.loaded != nil {
+		return nil
+	}
 	ref.loaded, err = s.readDay(ref.pd)
+	if err == nil {
+		s.head.keepRead(ref.loaded, ref.left)
+	}
 	if errors.Is(err, errGone) {
 		if _, found = s.head.lookup(ref.pd); found || !s.head.stays(ref.pd, ref.left) {
 			return nil // it was in the head meanwhile, from where its mark or its award is
@@ -72,6 +78,7 @@ func (s *Store) locateDay(ref *dayRef) (err error) {
 		s.mu.Lock()
 		s.head.add(ref.day)
 		s.mu.Unlock()
+		s.head.dropRead(ref.pd)
 	}
 	ref.day.pins++
 	return nil
