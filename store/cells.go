@@ -194,7 +194,7 @@ func (d *deviceDay) intern(src source) uint16 {
 func (d *deviceDay) compact() {
 	var few [256]uint16
 	moved := renumber(few[:], len(d.sources))
-	kept := []source{{}}
+	kept := make([]source, 1, cap(d.sources))
 	for i := range d.lanes {
 		cells := d.lanes[i].sources
 		for j, s := range cells {
