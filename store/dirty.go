@@ -1,6 +1,8 @@
 package store
 
 import (
+	"cmp"
+	"encoding/binary"
 	"slices"
 	"sync"
 
@@ -93,31 +95,65 @@ func (s *Store) refill() bool {
 		s.mu.Lock()
 		s.due.due, s.fresh = s.fresh, nil
 		s.mu.Unlock()
-		s.due.due = sortDays(s.due.due)
+		sortDays(s.due.due)
 		s.due.due = slices.Compact(s.due.due) // a day that was scored without Dirty may be there twice
 	}
 	return len(s.due.due) > 0
 }
 
-// sortDays sorts days in the order of the tables, a large number of them on two processors: while they are being
-// sorted nothing can be scored.
-func sortDays(days []steps.ParticipantDay) []steps.ParticipantDay {
-	if len(days) < pieceKeys {
-		slices.SortFunc(days, compareDays)
-		return days
+// sortableDay is a day with eight bytes of its participant that decide most comparisons: the IDs themselves lie all over
+// the memory.
+type sortableDay struct {
+	steps.ParticipantDay
+	head uint64
+}
+
+func compareSortable(a, b sortableDay) int {
+	switch {
+	case a.Day != b.Day:
+		return cmp.Compare(a.Day, b.Day)
+	case a.head != b.head:
+		return cmp.Compare(a.head, b.head)
 	}
-	a, b := days[:len(days)/2], days[len(days)/2:]
+	return cmp.Compare(a.Participant, b.Participant)
+}
+
+// sortDays sorts days in the order of the tables, on two processors: while they are being sorted nothing can be
+// scored.
+func sortDays(days []steps.ParticipantDay) {
+	if len(days) == 0 {
+		return
+	}
+	same := sharedPrefix(days)
+	sortable := make([]sortableDay, len(days))
+	for i, d := range days {
+		var head [8]byte // of a shorter rest the end is zeros, which sort before anything
+		copy(head[:], d.Participant[same:])
+		sortable[i] = sortableDay{d, binary.BigEndian.Uint64(head[:])}
+	}
+	a, b := sortable[:len(days)/2], sortable[len(days)/2:]
 	var other sync.WaitGroup
-	other.Go(func() { slices.SortFunc(b, compareDays) })
-	slices.SortFunc(a, compareDays)
+	other.Go(func() { slices.SortFunc(b, compareSortable) })
+	slices.SortFunc(a, compareSortable)
 	other.Wait()
-	out := make([]steps.ParticipantDay, 0, len(days))
-	for len(a) > 0 && len(b) > 0 {
-		if compareDays(a[0], b[0]) <= 0 {
-			out, a = append(out, a[0]), a[1:]
-		} else {
-			out, b = append(out, b[0]), b[1:]
+	for i := range days {
+		from := &a
+		if len(a) == 0 || len(b) > 0 && compareSortable(b[0], a[0]) < 0 {
+			from = &b
 		}
+		days[i], *from = (*from)[0].ParticipantDay, (*from)[1:]
 	}
-	return append(append(out, a...), b...)
+}
+
+// sharedPrefix returns how many bytes all participants begin with.
+func sharedPrefix(days []steps.ParticipantDay) int {
+	same := days[0].Participant
+	for _, d := range days {
+		n := 0
+		for n < min(len(same), len(d.Participant)) && same[n] == d.Participant[n] {
+			n++
+		}
+		same = same[:n]
+	}
+	return len(same)
 }
