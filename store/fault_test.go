@@ -90,7 +90,7 @@ func TestFailedCommit(t *testing.T) {
 
 // image copies the files of a store that nobody is committing to: what a kill would leave. Badger may
 // still be merging its tables, so it copies again until nothing changed meanwhile.
-func image(t *testing.T, from string) string {
+func image(t testing.TB, from string) string {
 	t.Helper()
 	for range 100 {
 		before := listing(from)
@@ -133,7 +133,7 @@ func listing(dir string) (files []string) {
 	return files
 }
 
-func copyAll(t *testing.T, from, to string) error {
+func copyAll(t testing.TB, from, to string) error {
 	t.Helper()
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.Name() == "LOCK" {

@@ -21,6 +21,8 @@ type head struct {
 	seed   maphash.Seed
 	totals *totals
 	shards [headShards]headShard
+
+	sorting sync.WaitGroup // the senders that a checkpoint has taken
 }
 
 // headShards is small enough to look at each of them after every group.

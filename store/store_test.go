@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 // running is a store with its committer.
 type running struct {
 	*Store
-	t    *testing.T
+	t    testing.TB
 	stop context.CancelFunc
 	ran  chan error
 }
@@ -65,13 +65,13 @@ func testConfig(dir string) Config {
 	return cfg
 }
 
-func start(t *testing.T, cfg Config) *running {
+func start(t testing.TB, cfg Config) *running {
 	t.Helper()
 	return startOn(t, cfg, diskSpace)
 }
 
 // startOn is start on a disk of one's own.
-func startOn(t *testing.T, cfg Config, space func(string) (free, whole uint64, err error)) *running {
+func startOn(t testing.TB, cfg Config, space func(string) (free, whole uint64, err error)) *running {
 	t.Helper()
 	s, err := open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), space)
 	if err != nil {
