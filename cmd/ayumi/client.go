@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"time"
@@ -40,6 +41,22 @@ func printCommand(cmd *cobra.Command, formats []format, run func(ctx context.Con
 			return err
 		}
 		return run(ctx, c, args, f)
+	})
+}
+
+// oneCommand is a printCommand that prints one thing: print writes for people what get returned.
+func oneCommand[T any](cmd *cobra.Command, get func(ctx context.Context, c *admin.Client, args []string) (T, error),
+	print func(w io.Writer, v *T) error,
+) *cobra.Command {
+	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+		v, err := get(ctx, c, args)
+		if err != nil {
+			return err
+		}
+		if f == formatJSON {
+			return printJSON(cmd.OutOrStdout(), v)
+		}
+		return print(cmd.OutOrStdout(), &v)
 	})
 }
 
