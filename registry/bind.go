@@ -74,7 +74,7 @@ func (r *Registry) Unbind(ctx context.Context, id steps.DeviceID, last steps.Day
 	return r.changeDevice(ctx, op, id, func(d *device) (bool, error) {
 		n := len(d.bindings)
 		if n == 0 {
-			return false, steps.Errorf(op, steps.Conflict, "device %q is bound to nobody", id)
+			return false, steps.Errorf(op, steps.Conflict, "device %q is bound to nobody; there is nothing to end", id)
 		}
 		bs := slices.Clone(d.bindings)
 		b := &bs[n-1]

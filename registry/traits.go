@@ -38,7 +38,7 @@ func (t *Traits) isZero() bool {
 // check reports the first trait that makes no sense, as Invalid.
 func (t *Traits) check() error {
 	if len(t.Cohort) > maxCohortBytes || strings.ContainsFunc(t.Cohort, func(r rune) bool { return r < ' ' }) {
-		return steps.Errorf("use cohort", steps.Invalid, "%q has more than %d bytes or a control character", clip(t.Cohort), maxCohortBytes)
+		return steps.Errorf("use cohort", steps.Invalid, "%q has more than %d bytes or a control character; give a short word", clip(t.Cohort), maxCohortBytes)
 	}
 	for _, list := range []struct {
 		name   string
@@ -71,11 +71,11 @@ func checkRanges(ranges []steps.DayRange) error {
 				return err
 			}
 			if r.Until < r.From {
-				return fmt.Errorf("%s ends before it begins", r)
+				return fmt.Errorf("%s ends before it begins; exchange its days", r)
 			}
 		}
 		if i > 0 && (ranges[i-1].Until == 0 || r.From <= ranges[i-1].Until) {
-			return fmt.Errorf("%s and %s overlap or are out of order", ranges[i-1], r)
+			return fmt.Errorf("%s and %s overlap or are out of order; give ranges that rise", ranges[i-1], r)
 		}
 	}
 	return nil

@@ -36,7 +36,7 @@ func (r *Registry) begin(ctx context.Context, op string) error {
 	case r.write <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return steps.Errorf(op, steps.Unavailable, "gave up waiting for another change: %w", ctx.Err())
+		return steps.Errorf(op, steps.Unavailable, "gave up waiting for another change: %w; try again", ctx.Err())
 	}
 }
 

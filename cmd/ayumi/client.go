@@ -145,7 +145,7 @@ func (f *rangeFlags) parse() (r steps.DayRange, p steps.ParticipantID, err error
 	if f.to.day != nil {
 		r.Until = *f.to.day
 		if r.Until < r.From {
-			return r, "", usageError{fmt.Errorf("--to %s lies before --from %s", r.Until, r.From)}
+			return r, "", usageError{fmt.Errorf("--to %s lies before --from %s; exchange them", r.Until, r.From)}
 		}
 	}
 	return r, p, nil
