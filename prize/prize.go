@@ -7,8 +7,8 @@ import (
 	"ayumi/steps"
 )
 
-// MaxNameBytes bounds a prize's name in one language.
-const MaxNameBytes = 400
+// maxNameBytes bounds a prize's name in one language.
+const maxNameBytes = 400
 
 // Check verifies a prize as staff enter it. The error is Invalid.
 func Check(p *steps.Prize) error {
@@ -18,8 +18,8 @@ func Check(p *steps.Prize) error {
 		return steps.Errorf(op, steps.Invalid, "it has no id; give it one")
 	case p.NameJA == "" || p.NameEN == "":
 		return steps.Errorf(op, steps.Invalid, "prize %s needs a name in Japanese and in English", p.ID)
-	case len(p.NameJA) > MaxNameBytes || len(p.NameEN) > MaxNameBytes:
-		return steps.Errorf(op, steps.Invalid, "the name of prize %s is longer than %d bytes; shorten it", p.ID, MaxNameBytes)
+	case len(p.NameJA) > maxNameBytes || len(p.NameEN) > maxNameBytes:
+		return steps.Errorf(op, steps.Invalid, "the name of prize %s is longer than %d bytes; shorten it", p.ID, maxNameBytes)
 	case p.Price < 1 || p.Price > steps.MaxPoints:
 		return steps.Errorf(op, steps.Invalid, "prize %s costs %d points; a price is 1 to %d", p.ID, p.Price, steps.MaxPoints)
 	case p.Unlimited && p.Stock != 0:
