@@ -147,7 +147,15 @@ func (s *Server) Close() error { return s.close() }
 
 func (s *Server) routes() http.Handler {
 	mux := http.NewServeMux()
-	for pattern, h := range map[string]func(http.ResponseWriter, *http.Request) error{
+	for pattern, h := range s.handlers() {
+		mux.HandleFunc(pattern, s.handle(pattern, h))
+	}
+	return mux
+}
+
+// handlers is the API, by method and path.
+func (s *Server) handlers() map[string]func(http.ResponseWriter, *http.Request) error {
+	return map[string]func(http.ResponseWriter, *http.Request) error{
 		"GET /v1/participants":                             s.listParticipants,
 		"POST /v1/participants":                            s.addParticipant,
 		"GET /v1/participants/{id}":                        s.participant,
@@ -203,10 +211,7 @@ func (s *Server) routes() http.Handler {
 		"GET /v1/calendar": s.calendar,
 		"GET /v1/status":   s.status,
 		"/":                s.unknown,
-	} {
-		mux.HandleFunc(pattern, s.handle(pattern, h))
 	}
-	return mux
 }
 
 // handle answers a handler's error as a problem and notes the request without its content.

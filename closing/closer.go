@@ -241,7 +241,7 @@ func (c *Closer) closeThrough(ctx context.Context, day steps.Day, by string, ear
 	const op = "close day"
 	today := c.today()
 	if day >= today {
-		return nil, steps.Errorf(op, steps.Invalid, "%s is not over; today is %s", day, today)
+		return nil, steps.Errorf(op, steps.Invalid, "%s is not over; today is %s, and only days before it can be closed", day, today)
 	}
 	done, err := c.alone(ctx, op)
 	if err != nil {

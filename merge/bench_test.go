@@ -3,13 +3,15 @@ package merge
 import (
 	"math/rand/v2"
 	"testing"
+
+	"ayumi/replay/replaytest"
 )
 
 // benchDays are days as a store sees them: one pedometer; a pedometer and a phone by another clock;
 // the same with a ring that counts by the hour.
 func benchDays(b *testing.B) map[string]Day {
 	rng := rand.New(rand.NewPCG(1, 2))
-	walked := realDays(b)[10].counts
+	walked := replaytest.Days(b)[10].Minutes
 	pedometer := sensorMinutes("p", walked)
 	phone := sensorMinutes("a", lose(shiftClock(walked, 15), 10, rng))
 	ring := Source{Device: "r"}

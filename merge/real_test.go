@@ -1,55 +1,14 @@
 package merge
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
 	"math"
 	"math/rand/v2"
-	"os"
 	"testing"
 
-	"ayumi/replay"
+	"ayumi/replay/replaytest"
 	"ayumi/steps"
 )
-
-// realDay is a person's day of the Fitbit Fitness Tracker Data (Zenodo 53894, CC0), which is not part
-// of the tree.
-type realDay struct {
-	person string
-	day    steps.Day
-	counts []uint32
-}
-
-func realDays(t testing.TB) []realDay {
-	t.Helper()
-	f, err := os.Open("../../shared/data/fitbit-53894/minuteStepsWide_merged.csv")
-	if errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip("the Fitbit export is not there")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	people, err := replay.ReadFitbitMinutes(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []realDay
-	for _, p := range people {
-		for i := range p.Hours {
-			h := &p.Hours[i]
-			if last := len(out) - 1; last < 0 || out[last].person != p.ID || out[last].day != h.Day {
-				out = append(out, realDay{p.ID, h.Day, make([]uint32, 1440)})
-			}
-			copy(out[len(out)-1].counts[h.Hour*60:], h.Counts[:])
-		}
-	}
-	if len(out) != 919 {
-		t.Fatalf("%d person-days, want 919", len(out))
-	}
-	return out
-}
 
 // shiftClock returns what a device whose clock is off by some seconds counts: a part of each minute
 // falls into its neighbour.
@@ -217,7 +176,7 @@ var realCases = []struct {
 
 // TestRealTwoSources merges two sources of every real day in both orders.
 func TestRealTwoSources(t *testing.T) {
-	days := realDays(t)
+	days := replaytest.Days(t)
 	for _, tc := range realCases {
 		t.Run(tc.name, func(t *testing.T) {
 			fill, most := mustNew(t, DefaultConfig()), mustNew(t, Config{
@@ -226,9 +185,9 @@ func TestRealTwoSources(t *testing.T) {
 			})
 			var ab, ba, largest, added deviation
 			for i := range days {
-				a, b := tc.sources(days[i].counts, rand.New(rand.NewPCG(uint64(i), 1)))
+				a, b := tc.sources(days[i].Minutes, rand.New(rand.NewPCG(uint64(i), 1)))
 				first, second := sensorMinutes("a", a), sensorMinutes("b", b)
-				truth := sum(days[i].counts)
+				truth := sum(days[i].Minutes)
 				ab.add(fill.Steps(&Day{Length: 1440, Sources: []Source{first, second}}), truth)
 				ba.add(fill.Steps(&Day{Length: 1440, Sources: []Source{second, first}}), truth)
 				largest.add(most.Steps(&Day{Length: 1440, Sources: []Source{first, second}}), truth)

@@ -1,49 +1,21 @@
 package plausibility
 
 import (
-	"errors"
 	"fmt"
-	"io/fs"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
-	"ayumi/replay"
-	"ayumi/steps"
+	"ayumi/replay/replaytest"
 )
 
-// realDays reads the person-days of the Fitbit Fitness Tracker Data (Zenodo 53894, CC0), which is not
-// part of the tree.
-func realDays(t testing.TB) []Day {
+// realDays are what real people walked.
+func realDays(t testing.TB) (days []Day) {
 	t.Helper()
-	f, err := os.Open("../../shared/data/fitbit-53894/minuteStepsWide_merged.csv")
-	if errors.Is(err, fs.ErrNotExist) && os.Getenv("CI") == "" {
-		t.Skip("the Fitbit export is not there")
+	for _, d := range replaytest.Days(t) {
+		days = append(days, Day{ParticipantDay: d.ParticipantDay, Minutes: d.Minutes})
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = f.Close() }()
-	people, err := replay.ReadFitbitMinutes(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var out []Day
-	for _, p := range people {
-		for i := range p.Hours {
-			h := &p.Hours[i]
-			key := steps.ParticipantDay{Participant: steps.ParticipantID(p.ID), Day: h.Day}
-			if last := len(out) - 1; last < 0 || out[last].ParticipantDay != key {
-				out = append(out, Day{ParticipantDay: key, Minutes: make([]uint32, 1440)})
-			}
-			copy(out[len(out)-1].Minutes[h.Hour*60:], h.Counts[:])
-		}
-	}
-	if len(out) != 919 {
-		t.Fatalf("%d person-days, want 919", len(out))
-	}
-	return out
+	return days
 }
 
 func mustNew(t testing.TB, cfg Config) *Scorer {

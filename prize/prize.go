@@ -7,25 +7,25 @@ import (
 	"ayumi/steps"
 )
 
-// MaxNameBytes bounds a prize's name in one language.
-const MaxNameBytes = 400
+// maxNameBytes bounds a prize's name in one language.
+const maxNameBytes = 400
 
 // Check verifies a prize as staff enter it. The error is Invalid.
 func Check(p *steps.Prize) error {
 	const op = "check prize"
 	switch {
 	case p.ID == "":
-		return steps.Errorf(op, steps.Invalid, "it has no id")
+		return steps.Errorf(op, steps.Invalid, "it has no id; give it one")
 	case p.NameJA == "" || p.NameEN == "":
 		return steps.Errorf(op, steps.Invalid, "prize %s needs a name in Japanese and in English", p.ID)
-	case len(p.NameJA) > MaxNameBytes || len(p.NameEN) > MaxNameBytes:
-		return steps.Errorf(op, steps.Invalid, "the name of prize %s is longer than %d bytes", p.ID, MaxNameBytes)
+	case len(p.NameJA) > maxNameBytes || len(p.NameEN) > maxNameBytes:
+		return steps.Errorf(op, steps.Invalid, "the name of prize %s is longer than %d bytes; shorten it", p.ID, maxNameBytes)
 	case p.Price < 1 || p.Price > steps.MaxPoints:
 		return steps.Errorf(op, steps.Invalid, "prize %s costs %d points; a price is 1 to %d", p.ID, p.Price, steps.MaxPoints)
 	case p.Unlimited && p.Stock != 0:
 		return steps.Errorf(op, steps.Invalid, "prize %s has a stock of %d and is unlimited; give one of both", p.ID, p.Stock)
 	case p.Days.Until != 0 && p.Days.Until < p.Days.From:
-		return steps.Errorf(op, steps.Invalid, "prize %s ends before it begins (%s)", p.ID, p.Days)
+		return steps.Errorf(op, steps.Invalid, "prize %s ends before it begins (%s); exchange the days", p.ID, p.Days)
 	}
 	return nil
 }
@@ -56,9 +56,9 @@ func Take(p *steps.Prize, price steps.Points, today steps.Day) error {
 	case !p.Days.Contains(today):
 		return steps.Errorf(op, steps.Conflict, "prize %s can be asked for in %s; today is %s", p.ID, p.Days, today)
 	case price != p.Price:
-		return steps.Errorf(op, steps.Conflict, "prize %s costs %d points, not %d", p.ID, p.Price, price)
+		return steps.Errorf(op, steps.Conflict, "prize %s costs %d points, not %d; ask the participant again at that price", p.ID, p.Price, price)
 	case limited && left == 0:
-		return steps.Errorf(op, steps.Conflict, "prize %s is out of stock: all %d are given", p.ID, p.Stock)
+		return steps.Errorf(op, steps.Conflict, "prize %s is out of stock: all %d are given; raise its stock, or choose another", p.ID, p.Stock)
 	}
 	p.Taken++
 	return nil

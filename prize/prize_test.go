@@ -24,7 +24,7 @@ func TestCheck(t *testing.T) {
 		{"no id", func(p *steps.Prize) { p.ID = "" }, false},
 		{"no Japanese name", func(p *steps.Prize) { p.NameJA = "" }, false},
 		{"no English name", func(p *steps.Prize) { p.NameEN = "" }, false},
-		{"long name", func(p *steps.Prize) { p.NameEN = strings.Repeat("x", MaxNameBytes+1) }, false},
+		{"long name", func(p *steps.Prize) { p.NameEN = strings.Repeat("x", maxNameBytes+1) }, false},
 		{"free", func(p *steps.Prize) { p.Price = 0 }, false},
 		{"too dear", func(p *steps.Prize) { p.Price = steps.MaxPoints + 1 }, false},
 		{"unlimited stock of two", func(p *steps.Prize) { p.Unlimited = true }, false},

@@ -29,7 +29,7 @@ func (r *Registry) Bind(ctx context.Context, id steps.DeviceID, to steps.Partici
 	if err := checkDay(from); err != nil {
 		return steps.E(op, steps.Invalid, err)
 	}
-	return r.change(ctx, op, id, func(d *device) (bool, error) {
+	return r.changeDevice(ctx, op, id, func(d *device) (bool, error) {
 		p, name := r.participants.find(to)
 		switch {
 		case p == nil:
@@ -71,10 +71,10 @@ func (r *Registry) Unbind(ctx context.Context, id steps.DeviceID, last steps.Day
 	if err := checkDay(last); err != nil {
 		return steps.E(op, steps.Invalid, err)
 	}
-	return r.change(ctx, op, id, func(d *device) (bool, error) {
+	return r.changeDevice(ctx, op, id, func(d *device) (bool, error) {
 		n := len(d.bindings)
 		if n == 0 {
-			return false, steps.Errorf(op, steps.Conflict, "device %q is bound to nobody", id)
+			return false, steps.Errorf(op, steps.Conflict, "device %q is bound to nobody; there is nothing to end", id)
 		}
 		bs := slices.Clone(d.bindings)
 		b := &bs[n-1]

@@ -13,41 +13,29 @@ import (
 // to compute again.
 func (r *Registry) UpdateSources(ctx context.Context, id steps.ParticipantID, order []steps.DeviceID, chosen steps.DeviceID) error {
 	const op = "update sources"
-	if err := r.begin(ctx, op); err != nil {
-		return err
-	}
-	defer r.end()
-	old, name := r.participants.find(id)
-	if old == nil {
-		return noParticipant(op, id)
-	}
-	p := *old
-	p.sources, p.chosen = nil, ""
-	for _, device := range order {
-		own, err := old.own(op, id, device)
-		if err != nil {
-			return err
+	return r.changeParticipant(ctx, op, id, func(p *participant) (bool, error) {
+		var sources []steps.DeviceID
+		for _, device := range order {
+			own, err := p.own(op, id, device)
+			if err != nil {
+				return false, err
+			}
+			if slices.Contains(sources, own) {
+				return false, steps.Errorf(op, steps.Invalid, "device %q is there twice; name each device once", clip(string(device)))
+			}
+			sources = append(sources, own)
 		}
-		if slices.Contains(p.sources, own) {
-			return steps.Errorf(op, steps.Invalid, "device %q is there twice; name each device once", clip(string(device)))
+		if chosen != "" {
+			own, err := p.own(op, id, chosen)
+			if err != nil {
+				return false, err
+			}
+			chosen = own
 		}
-		p.sources = append(p.sources, own)
-	}
-	if chosen != "" {
-		own, err := old.own(op, id, chosen)
-		if err != nil {
-			return err
-		}
-		p.chosen = own
-	}
-	if slices.Equal(p.sources, old.sources) && p.chosen == old.chosen {
-		return nil
-	}
-	s := newStaged()
-	if err := s.participant(name, &p); err != nil {
-		return steps.E(op, steps.Internal, err)
-	}
-	return opError(op, r.commit(ctx, s))
+		changed := !slices.Equal(sources, p.sources) || chosen != p.chosen
+		p.sources, p.chosen = sources, chosen
+		return changed, nil
+	})
 }
 
 // own returns the registry's copy of a device's ID, if the participant ever had the device.

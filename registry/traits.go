@@ -38,7 +38,7 @@ func (t *Traits) isZero() bool {
 // check reports the first trait that makes no sense, as Invalid.
 func (t *Traits) check() error {
 	if len(t.Cohort) > maxCohortBytes || strings.ContainsFunc(t.Cohort, func(r rune) bool { return r < ' ' }) {
-		return steps.Errorf("use cohort", steps.Invalid, "%q has more than %d bytes or a control character", clip(t.Cohort), maxCohortBytes)
+		return steps.Errorf("use cohort", steps.Invalid, "%q has more than %d bytes or a control character; give a short word", clip(t.Cohort), maxCohortBytes)
 	}
 	for _, list := range []struct {
 		name   string
@@ -71,11 +71,11 @@ func checkRanges(ranges []steps.DayRange) error {
 				return err
 			}
 			if r.Until < r.From {
-				return fmt.Errorf("%s ends before it begins", r)
+				return fmt.Errorf("%s ends before it begins; exchange its days", r)
 			}
 		}
 		if i > 0 && (ranges[i-1].Until == 0 || r.From <= ranges[i-1].Until) {
-			return fmt.Errorf("%s and %s overlap or are out of order", ranges[i-1], r)
+			return fmt.Errorf("%s and %s overlap or are out of order; give ranges that rise", ranges[i-1], r)
 		}
 	}
 	return nil
@@ -85,33 +85,22 @@ func checkRanges(ranges []steps.DayRange) error {
 // change. Points that depend on them are the caller's to compute again.
 func (r *Registry) SetTraits(ctx context.Context, id steps.ParticipantID, edit func(*Traits)) error {
 	const op = "update participant"
-	if err := r.begin(ctx, op); err != nil {
-		return err
-	}
-	defer r.end()
-	old, name := r.participants.find(id)
-	if old == nil {
-		return noParticipant(op, id)
-	}
-	p := *old
-	p.traits = new(Traits)
-	if old.traits != nil {
-		*p.traits = *old.traits
-	}
-	edit(p.traits)
-	if err := p.traits.check(); err != nil {
-		return steps.E(op, steps.Invalid, err)
-	}
-	p.traits.Cohort = strings.Clone(p.traits.Cohort)
-	p.traits.Resident, p.traits.Enrolled = slices.Clone(p.traits.Resident), slices.Clone(p.traits.Enrolled)
-	if p.traits.isZero() {
-		p.traits = nil
-	}
-	s := newStaged()
-	if err := s.participant(name, &p); err != nil {
-		return steps.E(op, steps.Internal, err)
-	}
-	return opError(op, r.commit(ctx, s))
+	return r.changeParticipant(ctx, op, id, func(p *participant) (bool, error) {
+		var t Traits
+		if p.traits != nil {
+			t = *p.traits
+		}
+		edit(&t)
+		if err := t.check(); err != nil {
+			return false, steps.E(op, steps.Invalid, err)
+		}
+		t.Cohort, t.Resident, t.Enrolled = strings.Clone(t.Cohort), slices.Clone(t.Resident), slices.Clone(t.Enrolled)
+		p.traits = &t
+		if t.isZero() {
+			p.traits = nil
+		}
+		return true, nil
+	})
 }
 
 // Scored is what points depend on of a participant.

@@ -36,7 +36,7 @@ func (r *Registry) begin(ctx context.Context, op string) error {
 	case r.write <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return steps.Errorf(op, steps.Unavailable, "gave up waiting for another change: %w", ctx.Err())
+		return steps.Errorf(op, steps.Unavailable, "gave up waiting for another change: %w; try again", ctx.Err())
 	}
 }
 
@@ -133,6 +133,16 @@ func (r *Registry) UpdateParticipant(ctx context.Context, id steps.ParticipantID
 		}
 		day = *born
 	}
+	return r.changeParticipant(ctx, op, id, func(p *participant) (bool, error) {
+		changed := p.born != day
+		p.born = day
+		return changed, nil
+	})
+}
+
+// changeParticipant replaces one participant by what edit makes of its copy. Edit must replace slices and
+// traits, not write into them, and reports whether there is something to store.
+func (r *Registry) changeParticipant(ctx context.Context, op string, id steps.ParticipantID, edit func(*participant) (bool, error)) error {
 	if err := r.begin(ctx, op); err != nil {
 		return err
 	}
@@ -141,11 +151,11 @@ func (r *Registry) UpdateParticipant(ctx context.Context, id steps.ParticipantID
 	if old == nil {
 		return noParticipant(op, id)
 	}
-	if old.born == day {
-		return nil
-	}
 	p := *old
-	p.born = day
+	changed, err := edit(&p)
+	if err != nil || !changed {
+		return err
+	}
 	s := newStaged()
 	if err := s.participant(name, &p); err != nil {
 		return steps.E(op, steps.Internal, err)
@@ -195,7 +205,7 @@ func (r *Registry) RotateSecret(ctx context.Context, id steps.DeviceID) (Secret,
 	if err != nil {
 		return Secret{}, err
 	}
-	err = r.change(ctx, "rotate secret", id, func(d *device) (bool, error) {
+	err = r.changeDevice(ctx, "rotate secret", id, func(d *device) (bool, error) {
 		d.hash = hash
 		d.generation++
 		return true, nil
@@ -208,7 +218,7 @@ func (r *Registry) RotateSecret(ctx context.Context, id steps.DeviceID) (Secret,
 
 // Revoke shuts a device out at once. Revoking a revoked device changes nothing.
 func (r *Registry) Revoke(ctx context.Context, id steps.DeviceID) error {
-	return r.change(ctx, "revoke device", id, func(d *device) (bool, error) {
+	return r.changeDevice(ctx, "revoke device", id, func(d *device) (bool, error) {
 		if d.revoked {
 			return false, nil
 		}
@@ -221,16 +231,16 @@ func (r *Registry) Revoke(ctx context.Context, id steps.DeviceID) error {
 // Restore lets a revoked device in again with the secret it had. Connections from before the
 // revocation stay invalid.
 func (r *Registry) Restore(ctx context.Context, id steps.DeviceID) error {
-	return r.change(ctx, "restore device", id, func(d *device) (bool, error) {
+	return r.changeDevice(ctx, "restore device", id, func(d *device) (bool, error) {
 		changed := d.revoked
 		d.revoked = false
 		return changed, nil
 	})
 }
 
-// change replaces one device by what edit makes of its copy. Edit must replace bindings, not
+// changeDevice replaces one device by what edit makes of its copy. Edit must replace bindings, not
 // write into them, and reports whether there is something to store.
-func (r *Registry) change(ctx context.Context, op string, id steps.DeviceID, edit func(*device) (bool, error)) error {
+func (r *Registry) changeDevice(ctx context.Context, op string, id steps.DeviceID, edit func(*device) (bool, error)) error {
 	if err := r.begin(ctx, op); err != nil {
 		return err
 	}

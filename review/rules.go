@@ -9,11 +9,11 @@ import (
 	"ayumi/steps"
 )
 
-// Automatic is who finds things anew.
-const Automatic = "ayumi"
+// automatic is who finds things anew.
+const automatic = "ayumi"
 
-// MaxTextBytes bounds a reason and an appeal: a reason, with the day before it, is that of a ledger entry.
-const MaxTextBytes = ledger.MaxReasonBytes - 16
+// maxTextBytes bounds a reason and an appeal: a reason, with the day before it, is that of a ledger entry.
+const maxTextBytes = ledger.MaxReasonBytes - 16
 
 // Note returns a day's review after a look: old changed, a new one, or nil if there is none any more. old may be
 // nil and is not changed. fixed says that the day's points are final, or being made so: then nothing is held that
@@ -45,7 +45,7 @@ func Note(old *Review, f *Finding, fixed bool, now int64) *Review {
 		if old.State == Upheld {
 			state = Held // it was, and still waits
 		}
-		r.Events = append(slices.Clone(r.Events), Event{Kind: Renewal, At: now, By: Automatic, Text: strings.Join(fresh, ", ")})
+		r.Events = append(slices.Clone(r.Events), Event{Kind: Renewal, At: now, By: automatic, Text: strings.Join(fresh, ", ")})
 	} else if fixed || len(old.Events) > 0 && old.State == Held {
 		state = old.State
 	}
@@ -118,8 +118,8 @@ func Contest(r *Review, d Event, holds bool) (again bool, err error) {
 }
 
 func signed(op string, d *Event) error {
-	if d.By == "" || d.Text == "" || len(d.By) > ledger.MaxByBytes || len(d.Text) > MaxTextBytes {
-		return steps.Errorf(op, steps.Invalid, "who (at most %d bytes) and why (at most %d) are needed", ledger.MaxByBytes, MaxTextBytes)
+	if d.By == "" || d.Text == "" || len(d.By) > ledger.MaxByBytes || len(d.Text) > maxTextBytes {
+		return steps.Errorf(op, steps.Invalid, "who (at most %d bytes) and why (at most %d) are needed", ledger.MaxByBytes, maxTextBytes)
 	}
 	return nil
 }

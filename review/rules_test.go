@@ -100,7 +100,7 @@ func TestDecisions(t *testing.T) {
 	wantKind(t, err, steps.Conflict, "is held; only what was upheld is appealed")
 	_, err = Decide(r, staff(Upholding, "", "pendulum"))
 	wantKind(t, err, steps.Invalid, "who")
-	_, err = Decide(r, staff(Upholding, "a", strings.Repeat("x", MaxTextBytes+1)))
+	_, err = Decide(r, staff(Upholding, "a", strings.Repeat("x", maxTextBytes+1)))
 	wantKind(t, err, steps.Invalid, "at most 984")
 	_, err = Decide(r, staff(Appeal, "a", "x"))
 	wantKind(t, err, steps.Invalid, "no decision")

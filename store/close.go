@@ -54,6 +54,19 @@ func (s *Store) closedDay(txn *badger.Txn, d steps.Day) (c closedDay, found bool
 	return c, true, nil
 }
 
+// openClosed reads the record of a closed day.
+func (s *Store) openClosed(key, value []byte) (c closedDay, err error) {
+	day := takeDay(key[1:])
+	body, err := s.auth.open(key, value)
+	if err == nil {
+		c, err = parseClosed(body, day)
+	}
+	if err != nil {
+		return c, corrupt("closed day", day.String(), err)
+	}
+	return c, nil
+}
+
 // EachClosedDay calls fn for every day in the range that is closed or being closed, in order. One that
 // is still being closed was interrupted, unless CloseDay is running: call it again.
 func (s *Store) EachClosedDay(ctx context.Context, r steps.DayRange, fn func(steps.ClosedDay) error) error {
@@ -63,13 +76,9 @@ func (s *Store) EachClosedDay(ctx context.Context, r steps.DayRange, fn func(ste
 			if !r.Contains(day) {
 				return errStop
 			}
-			body, err := s.auth.open(key, value)
-			var c closedDay
-			if err == nil {
-				c, err = parseClosed(body, day)
-			}
+			c, err := s.openClosed(key, value)
 			if err != nil {
-				return corrupt("closed day", day.String(), err)
+				return err
 			}
 			return cmp.Or(ctx.Err(), fn(c.ClosedDay))
 		})

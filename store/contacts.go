@@ -71,16 +71,7 @@ func (b *contactBook) len() (n int) {
 
 // takeUnflushed returns the contacts that a checkpoint has to write, and forgets them.
 func (b *contactBook) takeUnflushed() []*contactState {
-	n := 0
-	for i := range b.shards {
-		n += len(b.shards[i].unflushed)
-	}
-	contacts := make([]*contactState, 0, n)
-	for i := range b.shards {
-		contacts = append(contacts, b.shards[i].unflushed...)
-		b.shards[i].unflushed = nil
-	}
-	return contacts
+	return takeLists(b.shards[:], func(sh *contactShard) *[]*contactState { return &sh.unflushed })
 }
 
 // Contact returns the last that was heard of a device.

@@ -15,7 +15,7 @@ import (
 
 // marker does the same to the store and to a model of what waits to be scored.
 type marker struct {
-	t     *testing.T
+	t     testing.TB
 	rng   *rand.Rand
 	cfg   Config
 	r     *running
@@ -187,7 +187,9 @@ func (m *marker) persist() {
 				sh.unflushed = append(sh.unflushed, day)
 			}
 		}
-		for _, p := range s.head.senders() {
+		senders := s.head.senders()
+		s.head.sorting.Wait()
+		for _, p := range senders {
 			if m.rng.IntN(2) == 0 {
 				c.sent = append(c.sent, p)
 			}

@@ -90,7 +90,7 @@ func TestFailedCommit(t *testing.T) {
 
 // image copies the files of a store that nobody is committing to: what a kill would leave. Badger may
 // still be merging its tables, so it copies again until nothing changed meanwhile.
-func image(t *testing.T, from string) string {
+func image(t testing.TB, from string) string {
 	t.Helper()
 	for range 100 {
 		before := listing(from)
@@ -133,7 +133,7 @@ func listing(dir string) (files []string) {
 	return files
 }
 
-func copyAll(t *testing.T, from, to string) error {
+func copyAll(t testing.TB, from, to string) error {
 	t.Helper()
 	return filepath.WalkDir(from, func(path string, e fs.DirEntry, err error) error {
 		if err != nil || e.Name() == "LOCK" {
@@ -408,15 +408,7 @@ func TestTornTail(t *testing.T) {
 // TestUnacknowledgedTail leaves half a record at the journal's end, as a kill in the middle of a
 // write does. It was never acknowledged, so the store opens, and goes on where the record stood.
 func TestUnacknowledgedTail(t *testing.T) {
-	cfg := testConfig(t.TempDir())
-	cfg.StopWithin = 0
-	r := start(t, cfg)
-	for i := range uint64(3) {
-		if err := r.append(payload(minutes("p", "d", i, int(i), 10))); err != nil {
-			t.Fatal(err)
-		}
-	}
-	r.end()
+	cfg := threeGroups(t)
 	files := journalFiles(t, cfg.Dir)
 	f, err := os.OpenFile(files[len(files)-1], os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
@@ -427,13 +419,13 @@ func TestUnacknowledgedTail(t *testing.T) {
 		t.Fatal(err)
 	}
 	for round := range uint64(3) { // each start begins a file of its own
-		r = start(t, cfg)
+		r := start(t, cfg)
 		if err := r.append(payload(minutes("p", "d", 9+round, int(3+round), 10))); err != nil {
 			t.Fatal(err)
 		}
 		r.end()
 	}
-	r = start(t, cfg)
+	r := start(t, cfg)
 	if got := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 60 {
 		t.Errorf("%d steps; want 60", got)
 	}

@@ -21,6 +21,8 @@ type head struct {
 	seed   maphash.Seed
 	totals *totals
 	shards [headShards]headShard
+
+	sorting sync.WaitGroup // the senders that a checkpoint has taken
 }
 
 // headShards is small enough to look at each of them after every group.
@@ -158,16 +160,22 @@ func (h *head) len() (n int) {
 
 // takeUnflushed returns the days that a checkpoint has to write, and forgets them. The caller holds mu.
 func (h *head) takeUnflushed() []*headDay {
+	return takeLists(h.shards[:], func(sh *headShard) *[]*headDay { return &sh.unflushed })
+}
+
+// takeLists empties a list that each shard has, and returns what was in all of them.
+func takeLists[S, T any](shards []S, list func(*S) *[]T) []T {
 	n := 0
-	for i := range h.shards {
-		n += len(h.shards[i].unflushed)
+	for i := range shards {
+		n += len(*list(&shards[i]))
 	}
-	days := make([]*headDay, 0, n)
-	for i := range h.shards {
-		days = append(days, h.shards[i].unflushed...)
-		h.shards[i].unflushed = nil
+	all := make([]T, 0, n)
+	for i := range shards {
+		own := list(&shards[i])
+		all = append(all, *own...)
+		*own = nil
 	}
-	return days
+	return all
 }
 
 // memory returns about how many bytes the head takes, and how many of them it cannot do without

@@ -14,17 +14,11 @@ func (s *Store) loadLedger(txn *badger.Txn) (err error) {
 		return err
 	}
 	err = scan(txn, []byte{prefixClosed}, nil, true, func(key, value []byte) error {
-		day := takeDay(key[1:])
-		body, err := s.auth.open(key, value)
-		var c closedDay
+		c, err := s.openClosed(key, value)
 		if err == nil {
-			c, err = parseClosed(body, day)
+			s.closedDays[c.Day] = c
 		}
-		if err != nil {
-			return corrupt("closed day", day.String(), err)
-		}
-		s.closedDays[day] = c
-		return nil
+		return err
 	})
 	if err != nil {
 		return err

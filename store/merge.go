@@ -110,7 +110,8 @@ func (s *Store) applyUpload(r *reader, u *journalUpload, days []dayRef, received
 	if u.flags&withContact == 0 {
 		return steps.DeviceID(u.device)
 	}
-	c, on := s.contacts.of(steps.DeviceID(u.device)).note(u, receivedAt, group), s.sentDay(receivedAt)
+	contacts := &s.contacts.shards[s.contacts.shardOf(u.device)]
+	c, on := contacts.note(u, receivedAt, group), s.sentDay(receivedAt)
 	for i := range days {
 		if p := days[i].day.Participant; c.sentOn != on || c.sentFor != p {
 			s.send(c, p, on)

@@ -238,9 +238,10 @@ func (s *Store) dayState(d steps.Day) (state dayState) {
 
 // seeker looks keys up that come in ascending order. Where they lie close together it walks.
 type seeker struct {
-	s  *Store
-	it *badger.Iterator
-	at bool // the iterator stands somewhere
+	s     *Store
+	it    *badger.Iterator
+	at    bool // the iterator stands somewhere
+	apart int  // for how many more keys walking is not tried, because it was in vain
 }
 
 func (s *Store) newSeeker(txn *badger.Txn, prefix byte) *seeker {
@@ -251,32 +252,14 @@ func (s *Store) newSeeker(txn *badger.Txn, prefix byte) *seeker {
 
 func (k *seeker) close() { k.it.Close() }
 
-// stride is how many keys are walked over before it is cheaper to seek.
-const stride = 8
+const (
+	stride  = 24 // how many keys are walked over before it is cheaper to seek, which unpacks a block of every table
+	retryAt = 16 // after how many keys that were sought walking is tried again
+)
 
 // find returns the authenticated value under key; it is valid until the next call.
 func (k *seeker) find(key []byte) (body []byte, found bool, err error) {
-	order := -1
-	for i := 0; k.at && order < 0; i++ {
-		if i > 0 {
-			k.it.Next()
-		}
-		if !k.it.Valid() {
-			return nil, false, nil
-		}
-		if order = bytes.Compare(k.it.Item().Key(), key); order < 0 && i == stride {
-			break
-		}
-	}
-	if order < 0 {
-		k.it.Seek(key)
-		k.at = true
-		if !k.it.Valid() {
-			return nil, false, nil
-		}
-		order = bytes.Compare(k.it.Item().Key(), key)
-	}
-	if order != 0 {
+	if !k.reach(key) {
 		return nil, false, nil
 	}
 	err = k.it.Item().Value(func(v []byte) (err error) {
@@ -284,4 +267,31 @@ func (k *seeker) find(key []byte) (body []byte, found bool, err error) {
 		return err
 	})
 	return body, err == nil, err
+}
+
+// reach moves the iterator to key, or to the next one, and reports whether key is there.
+func (k *seeker) reach(key []byte) bool {
+	most := stride
+	if k.apart > 0 {
+		k.apart--
+		most = 0
+	}
+	for i := 0; k.at; i++ {
+		if !k.it.Valid() {
+			return false
+		}
+		if order := bytes.Compare(k.it.Item().Key(), key); order >= 0 {
+			return order == 0
+		}
+		if i == most {
+			break
+		}
+		k.it.Next()
+	}
+	if k.at && most > 0 {
+		k.apart = retryAt
+	}
+	k.it.Seek(key)
+	k.at = true
+	return k.it.Valid() && bytes.Equal(k.it.Item().Key(), key)
 }

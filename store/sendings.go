@@ -45,8 +45,8 @@ func (sh *headShard) send(p steps.ParticipantID, on steps.Day) bool {
 	return true
 }
 
-// senders returns the participants for whom something was sent that is not on disk yet. The caller holds
-// mu.
+// senders returns the participants for whom something was sent that is not on disk yet. They are sorted by ID when
+// sorting is over, which for a million is longer than uploads should wait. The caller holds mu.
 func (h *head) senders() []steps.ParticipantID {
 	n := 0
 	for i := range h.shards {
@@ -58,6 +58,7 @@ func (h *head) senders() []steps.ParticipantID {
 			senders = append(senders, p)
 		}
 	}
+	h.sorting.Go(func() { slices.Sort(senders) })
 	return senders
 }
 
@@ -74,12 +75,16 @@ type sentPart struct {
 	days        int
 }
 
-// writeSendings writes the first of participants and returns the others.
+// writeSendings writes the first of the senders and returns the others.
 func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantID) ([]steps.ParticipantID, error) {
+	s.head.sorting.Wait() // most of it was beside the writing of the days
+	sets := s.newSeeker(txn, prefixSendings)
+	defer sets.close()
 	l, n := s.newList(), 0
 	for ; n < min(len(participants), pieceKeys/2) && len(l.days) < pieceKeys/2; n++ { // a participant has few days
 		p := participants[n]
-		set, _, err := s.storedSendings(txn, p)
+		key := sendingsKey(p)
+		set, err := sets.sendings(key)
 		if err != nil {
 			return nil, err
 		}
@@ -97,7 +102,7 @@ func (s *Store) writeSendings(txn *badger.Txn, participants []steps.ParticipantI
 		if err != nil {
 			return nil, err
 		}
-		if err := s.setSealed(txn, sendingsKey(p), body); err != nil {
+		if err := s.setSealed(txn, key, body); err != nil {
 			return nil, err
 		}
 	}
@@ -203,6 +208,18 @@ func (s *Store) storedSendings(txn *badger.Txn, p steps.ParticipantID) (set step
 		})
 	}
 	return set, true, err
+}
+
+// sendings is storedSendings for participants in the order of their IDs.
+func (k *seeker) sendings(key []byte) (set steps.DaySet, err error) {
+	body, found, err := k.find(key)
+	if err == nil && found {
+		err = set.UnmarshalBinary(body)
+	}
+	if err != nil {
+		return set, corrupt("sendings", string(key[1:]), err)
+	}
+	return set, nil
 }
 
 func (s *Store) openSendings(key, value []byte) (set steps.DaySet, err error) {

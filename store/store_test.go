@@ -52,7 +52,7 @@ func TestMain(m *testing.M) {
 // running is a store with its committer.
 type running struct {
 	*Store
-	t    *testing.T
+	t    testing.TB
 	stop context.CancelFunc
 	ran  chan error
 }
@@ -65,13 +65,13 @@ func testConfig(dir string) Config {
 	return cfg
 }
 
-func start(t *testing.T, cfg Config) *running {
+func start(t testing.TB, cfg Config) *running {
 	t.Helper()
 	return startOn(t, cfg, diskSpace)
 }
 
 // startOn is start on a disk of one's own.
-func startOn(t *testing.T, cfg Config, space func(string) (free, whole uint64, err error)) *running {
+func startOn(t testing.TB, cfg Config, space func(string) (free, whole uint64, err error)) *running {
 	t.Helper()
 	s, err := open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry(), space)
 	if err != nil {
@@ -622,6 +622,26 @@ func TestQuarantine(t *testing.T) {
 }
 
 func TestLostTailIsReported(t *testing.T) {
+	cfg := threeGroups(t)
+	dropLastRecord(t, cfg.Dir)
+	_, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
+	var lost *LostTailError
+	if !errors.As(err, &lost) || lost.Found != 2 || lost.Watermark != 3 {
+		t.Fatalf("opening a store that lost group 3: %v", err)
+	}
+	cfg.AcceptLoss = true
+	r := start(t, cfg)
+	if got := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 20 {
+		t.Errorf("%d steps are left; want 20", got)
+	}
+	r.end()
+	cfg.AcceptLoss = false
+	start(t, cfg)
+}
+
+// threeGroups makes a store with three groups, which are in the journal only.
+func threeGroups(t *testing.T) Config {
+	t.Helper()
 	cfg := testConfig(t.TempDir())
 	cfg.StopWithin = 0
 	r := start(t, cfg)
@@ -631,20 +651,7 @@ func TestLostTailIsReported(t *testing.T) {
 		}
 	}
 	r.end()
-	dropLastRecord(t, cfg.Dir)
-	_, err := Open(cfg, slog.New(slog.DiscardHandler), prometheus.NewRegistry())
-	var lost *LostTailError
-	if !errors.As(err, &lost) || lost.Found != 2 || lost.Watermark != 3 {
-		t.Fatalf("opening a store that lost group 3: %v", err)
-	}
-	cfg.AcceptLoss = true
-	r = start(t, cfg)
-	if got := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]; got != 20 {
-		t.Errorf("%d steps are left; want 20", got)
-	}
-	r.end()
-	cfg.AcceptLoss = false
-	start(t, cfg)
+	return cfg
 }
 
 // journalFiles returns the journal's files, of which there is at least one, oldest first.

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -41,23 +42,18 @@ func activityAdd() *cobra.Command {
 	}
 	cmd.Flags().Uint8Var(&times, "times", 1, "`HOW` often that day")
 	cmd.Flags().StringVar(&by, "by", "", "who records it; your login `NAME` when absent")
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (a admin.Activity, err error) {
 		pd, kind, err := activityArgs(args)
 		if err != nil {
-			return err
+			return a, err
 		}
-		a, err := c.AddActivity(ctx, pd, kind, times, staffName(by))
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), a)
-		}
+		return c.AddActivity(ctx, pd, kind, times, staffName(by))
+	}, func(w io.Writer, a *admin.Activity) error {
 		note := ""
 		if !a.Counts {
 			note = "; no rule of that day pays for it: check the word"
 		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s of %s on %s is recorded%s\n", a.Kind, a.Participant, a.Day, note)
+		_, err := fmt.Fprintf(w, "%s of %s on %s is recorded%s\n", a.Kind, a.Participant, a.Day, note)
 		return err
 	})
 }

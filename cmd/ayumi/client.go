@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/user"
 	"time"
@@ -40,6 +41,22 @@ func printCommand(cmd *cobra.Command, formats []format, run func(ctx context.Con
 			return err
 		}
 		return run(ctx, c, args, f)
+	})
+}
+
+// oneCommand is a printCommand that prints one thing: print writes for people what get returned.
+func oneCommand[T any](cmd *cobra.Command, get func(ctx context.Context, c *admin.Client, args []string) (T, error),
+	print func(w io.Writer, v *T) error,
+) *cobra.Command {
+	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+		v, err := get(ctx, c, args)
+		if err != nil {
+			return err
+		}
+		if f == formatJSON {
+			return printJSON(cmd.OutOrStdout(), v)
+		}
+		return print(cmd.OutOrStdout(), &v)
 	})
 }
 
@@ -128,7 +145,7 @@ func (f *rangeFlags) parse() (r steps.DayRange, p steps.ParticipantID, err error
 	if f.to.day != nil {
 		r.Until = *f.to.day
 		if r.Until < r.From {
-			return r, "", usageError{fmt.Errorf("--to %s lies before --from %s", r.Until, r.From)}
+			return r, "", usageError{fmt.Errorf("--to %s lies before --from %s; exchange them", r.Until, r.From)}
 		}
 	}
 	return r, p, nil

@@ -70,15 +70,9 @@ func deviceShow() *cobra.Command {
 		Example: "  ayumi device show --data-dir DIR watch-17",
 		Args:    exactArgs("ID"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		d, err := c.Device(ctx, steps.DeviceID(args[0]))
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), d)
-		}
-		w := cmd.OutOrStdout()
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (admin.Device, error) {
+		return c.Device(ctx, steps.DeviceID(args[0]))
+	}, func(w io.Writer, d *admin.Device) error {
 		fmt.Fprintf(w, "device     %s\nkind       %s\nsince      %s\nrevoked    %t\n", d.ID, d.Kind, d.Since, d.Revoked)
 		if k := d.Contact; k != nil {
 			fmt.Fprintf(w, "last seen  %s\nuploads    %d\nbattery    %s\nfirmware   %s\nsignal     %s\n",

@@ -34,31 +34,25 @@ func exchangeRequest() *cobra.Command {
 	key.add(cmd)
 	cmd.Flags().Int64Var(&price, "price", 0, "the `POINTS` that the participant was shown; today's price when absent")
 	cmd.Flags().StringVar(&by, "by", "", "who asks for them; your login `NAME` when absent")
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (x admin.Exchange, err error) {
 		r := admin.ExchangeRequest{Participant: steps.ParticipantID(args[0]), Key: key.get(), Prize: steps.PrizeID(args[1]),
 			Price: steps.Points(price), By: staffName(by)}
 		if !cmd.Flags().Changed("price") {
 			p, err := findPrize(ctx, c, r.Prize)
 			if errors.Is(err, errNoPrize) {
-				return steps.Errorf("exchange points", steps.NotFound, "there is no prize %q; see 'ayumi prize list'", r.Prize)
+				return x, steps.Errorf("exchange points", steps.NotFound, "there is no prize %q; see 'ayumi prize list'", r.Prize)
 			}
 			if err != nil {
-				return err
+				return x, err
 			}
 			r.Price = p.Price
 		}
-		x, err := c.Exchange(ctx, r)
-		if err != nil {
-			return key.explain(err)
-		}
-		return printExchange(cmd.OutOrStdout(), &x, f)
-	})
+		x, err = c.Exchange(ctx, r)
+		return x, key.explain(err)
+	}, printExchange)
 }
 
-func printExchange(w io.Writer, x *admin.Exchange, f format) error {
-	if f == formatJSON {
-		return printJSON(w, x)
-	}
+func printExchange(w io.Writer, x *admin.Exchange) error {
 	_, err := fmt.Fprintf(w, "exchange     %d\nparticipant  %s\nprize        %s\nprice        %d\nrequested    %s\nstate        %s\nchanged      %s\n",
 		x.ID, x.Participant, x.Prize, x.Price, timestamp(x.RequestedAt), x.State, timestamp(x.ChangedAt))
 	if err == nil && x.By != "" {
@@ -87,17 +81,13 @@ func exchangeShip() *cobra.Command {
 		Args:    exactArgs("NUMBER"),
 	}
 	cmd.Flags().StringVar(&by, "by", "", "who does it; your login `NAME` when absent")
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (x admin.Exchange, err error) {
 		id, err := exchangeNumber(args[0])
 		if err != nil {
-			return err
+			return x, err
 		}
-		x, err := c.Ship(ctx, id, staffName(by))
-		if err != nil {
-			return err
-		}
-		return printExchange(cmd.OutOrStdout(), &x, f)
-	})
+		return c.Ship(ctx, id, staffName(by))
+	}, printExchange)
 }
 
 func exchangeCancel() *cobra.Command {
@@ -111,17 +101,13 @@ func exchangeCancel() *cobra.Command {
 		Args:    exactArgs("NUMBER"),
 	}
 	d.add(cmd)
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (x admin.Exchange, err error) {
 		id, err := exchangeNumber(args[0])
 		if err != nil {
-			return err
+			return x, err
 		}
-		x, err := c.Cancel(ctx, id, staffName(d.by), d.reason)
-		if err != nil {
-			return err
-		}
-		return printExchange(cmd.OutOrStdout(), &x, f)
-	})
+		return c.Cancel(ctx, id, staffName(d.by), d.reason)
+	}, printExchange)
 }
 
 func exchangeShow() *cobra.Command {
@@ -131,17 +117,13 @@ func exchangeShow() *cobra.Command {
 		Example: "  ayumi exchange show --data-dir DIR 114",
 		Args:    exactArgs("NUMBER"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (x admin.Exchange, err error) {
 		id, err := exchangeNumber(args[0])
 		if err != nil {
-			return err
+			return x, err
 		}
-		x, err := c.FindExchange(ctx, id)
-		if err != nil {
-			return err
-		}
-		return printExchange(cmd.OutOrStdout(), &x, f)
-	})
+		return c.FindExchange(ctx, id)
+	}, printExchange)
 }
 
 func exchangeList() *cobra.Command {

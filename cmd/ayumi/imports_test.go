@@ -37,6 +37,7 @@ var rooms = map[string][]string{
 	"uplink":                        {"steps", "problem", "protocol", "protocol/native"},
 	"uplink/uplinktest":             {"steps", "protocol", "protocol/native", "uplink"},
 	"replay":                        {"steps", "protocol", "protocol/native", "uplink"},
+	"replay/replaytest":             {"steps", "replay"},
 	"bench":                         {"steps", "protocol/native"},
 	"bench/bare":                    {"pki"},
 }

@@ -27,6 +27,21 @@ type programme struct {
 	late  *walker              // somebody whose data come late
 }
 
+// newProgramme is one whose day does not change while the test runs.
+func newProgramme(t *testing.T) *programme {
+	t.Helper()
+	p := &programme{t: t, dir: t.TempDir()}
+	cal, err := steps.NewCalendar("Asia/Tokyo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.today = cal.Day(time.Now().Unix())
+	if _, end := cal.Bounds(p.today); time.Until(time.Unix(end, 0)) < 3*time.Minute {
+		t.Skip("the day would change on the way")
+	}
+	return p
+}
+
 // The periods: the days before split earn "old" points, the others "new" ones.
 func (p *programme) split() steps.Day      { return p.today - 14 }
 func (p *programme) old() steps.PeriodID   { return steps.PeriodID("old@" + (p.today - 60).String()) }
@@ -121,15 +136,7 @@ func of(b admin.Balance, id steps.PeriodID) steps.Points {
 // TestLedgerFromUploadToExpiry goes the whole way of points through the production assembly.
 func TestLedgerFromUploadToExpiry(t *testing.T) {
 	file := sharedFile(t, "data/fitbit-53894/minuteStepsWide_merged.csv")
-	p := &programme{t: t, dir: t.TempDir()}
-	cal, err := steps.NewCalendar("Asia/Tokyo")
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.today = cal.Day(time.Now().Unix())
-	if _, end := cal.Bounds(p.today); time.Until(time.Unix(end, 0)) < 3*time.Minute {
-		t.Skip("the day would change on the way")
-	}
+	p := newProgramme(t)
 	p.serve(p.today+5, p.today+100, 400)
 	p.late = enrolWalker(t, p.g, "late", registry.App, false)
 	mustVerb(t, "replay", "fitbit-minutes", "--data-dir", p.dir, "--faults", file)

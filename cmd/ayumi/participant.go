@@ -194,17 +194,12 @@ func participantShow() *cobra.Command {
 		Example: "  ayumi participant show --data-dir DIR p-0001",
 		Args:    exactArgs("ID"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		p, err := c.Participant(ctx, steps.ParticipantID(args[0]))
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), p)
-		}
-		printTraits(cmd.OutOrStdout(), &p)
-		printSources(cmd, &p)
-		fmt.Fprintln(cmd.OutOrStdout())
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (admin.Participant, error) {
+		return c.Participant(ctx, steps.ParticipantID(args[0]))
+	}, func(w io.Writer, p *admin.Participant) error {
+		printTraits(w, p)
+		printSources(w, p)
+		fmt.Fprintln(w)
 		return printBindings(cmd, p.Bindings)
 	})
 }
@@ -228,8 +223,7 @@ func printTraits(w io.Writer, p *admin.Participant) {
 }
 
 // printSources shows what the participant decided about devices.
-func printSources(cmd *cobra.Command, p *admin.Participant) {
-	w := cmd.OutOrStdout()
+func printSources(w io.Writer, p *admin.Participant) {
 	if len(p.Sources) > 0 {
 		fmt.Fprintf(w, "sources      %s\n", strings.Join(deviceNames(p.Sources), ", "))
 	}

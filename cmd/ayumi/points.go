@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -72,17 +73,12 @@ func pointsBalance() *cobra.Command {
 		Example: "  ayumi points balance --data-dir DIR p-0001",
 		Args:    exactArgs("PARTICIPANT"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		b, err := c.Balance(ctx, steps.ParticipantID(args[0]))
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), b)
-		}
-		fmt.Fprintf(cmd.OutOrStdout(), "participant  %s\nprovisional  %d\navailable    %d\npending      %d\nspendable    %d\nentries      %d\n\n",
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (admin.Balance, error) {
+		return c.Balance(ctx, steps.ParticipantID(args[0]))
+	}, func(w io.Writer, b *admin.Balance) error {
+		fmt.Fprintf(w, "participant  %s\nprovisional  %d\navailable    %d\npending      %d\nspendable    %d\nentries      %d\n\n",
 			b.Participant, b.Provisional, b.Available, b.Pending, b.Spendable, b.Entries)
-		return printList(cmd, f, periodColumns, func(row func(...any) error) error {
+		return printList(cmd, formatTable, periodColumns, func(row func(...any) error) error {
 			for i := range b.Periods {
 				if err := periodRow(row, &b.Periods[i]); err != nil {
 					return err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
@@ -98,15 +99,10 @@ func pointsExpire() *cobra.Command {
 		Example: "  ayumi points expire --data-dir DIR spring@2026-04-01",
 		Args:    exactArgs("PERIOD"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		done, err := c.Expire(ctx, steps.PeriodID(args[0]))
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), done)
-		}
-		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%d points of %s expired\n", done.Points, counted(done.Participants, "participant"))
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (admin.Expiry, error) {
+		return c.Expire(ctx, steps.PeriodID(args[0]))
+	}, func(w io.Writer, done *admin.Expiry) error {
+		_, err := fmt.Fprintf(w, "%d points of %s expired\n", done.Points, counted(done.Participants, "participant"))
 		return err
 	})
 }

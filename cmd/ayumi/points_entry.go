@@ -55,8 +55,9 @@ func (f *entryFlags) add(cmd *cobra.Command, points string) {
 	cmd.Flags().StringVar(&f.period, "period", "", "point period's `ID`; today's when absent")
 }
 
-// entryCommand finishes a verb that makes an entry of a kind.
-func entryCommand(cmd *cobra.Command, f *entryFlags, kind steps.EntryKind) *cobra.Command {
+// command finishes a verb that makes an entry of a kind.
+func (f *entryFlags) command(kind steps.EntryKind, points string, cmd *cobra.Command) *cobra.Command {
+	f.add(cmd, points)
 	cmd.Args = exactArgs("PARTICIPANT")
 	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, out format) error {
 		return f.post(ctx, cmd, c, steps.ParticipantID(args[0]), kind, out)
@@ -82,52 +83,42 @@ func (f *entryFlags) post(ctx context.Context, cmd *cobra.Command, c *admin.Clie
 }
 
 func pointsBonus() *cobra.Command {
-	var f entryFlags
-	cmd := &cobra.Command{
+	return new(entryFlags).command(steps.EntryBonus, "how many", &cobra.Command{
 		Use:     "bonus PARTICIPANT",
 		Short:   "Give a participant points",
 		Example: "  ayumi points bonus --data-dir DIR p-0001 --points 50 --reason 'spoke at the opening'",
-	}
-	f.add(cmd, "how many")
-	return entryCommand(cmd, &f, steps.EntryBonus)
+	})
 }
 
 func pointsCorrect() *cobra.Command {
 	var f entryFlags
-	cmd := &cobra.Command{
+	cmd := f.command(steps.EntryCorrection, "how many to add; negative to take", &cobra.Command{
 		Use:   "correct PARTICIPANT",
 		Short: "Put a participant's final points right",
 		Long: "Add points to what a participant has, or take some with a negative number. With --day the correction stands on\n" +
 			"that closed day too. Late data that were listed are accepted with 'ayumi points late correct'.",
 		Example: "  ayumi points correct --data-dir DIR p-0001 --points 3 --day 2026-11-01 --reason 'worn by her, form 114'\n" +
 			"  ayumi points correct --data-dir DIR p-0001 --points -20 --reason 'bonus given twice'",
-	}
-	f.add(cmd, "how many to add; negative to take")
+	})
 	cmd.Flags().Var(&f.day, "day", "closed day that it is about")
 	cmd.Flags().BoolVar(&f.pending, "pending", false, "change the points that are held rather than the available ones")
-	return entryCommand(cmd, &f, steps.EntryCorrection)
+	return cmd
 }
 
 func pointsHold() *cobra.Command {
-	var f entryFlags
-	cmd := &cobra.Command{
+	return new(entryFlags).command(steps.EntryHold, "how many", &cobra.Command{
 		Use:     "hold PARTICIPANT",
 		Short:   "Hold available points of a participant for review",
 		Example: "  ayumi points hold --data-dir DIR p-0001 --points 30 --reason 'two pedometers on one arm?'",
-	}
-	f.add(cmd, "how many")
-	return entryCommand(cmd, &f, steps.EntryHold)
+	})
 }
 
 func pointsRelease() *cobra.Command {
-	var f entryFlags
-	cmd := &cobra.Command{
+	return new(entryFlags).command(steps.EntryRelease, "how many", &cobra.Command{
 		Use:     "release PARTICIPANT",
 		Short:   "Let points go that were held",
 		Example: "  ayumi points release --data-dir DIR p-0001 --points 30 --reason 'asked by phone, all walked'",
-	}
-	f.add(cmd, "how many")
-	return entryCommand(cmd, &f, steps.EntryRelease)
+	})
 }
 
 func pointsLate() *cobra.Command {
@@ -165,8 +156,8 @@ func lateList() *cobra.Command {
 	})
 }
 
-// lateArgs reads whose late day is decided on.
-func lateArgs(args []string) (pd steps.ParticipantDay, err error) {
+// dayArgs reads PARTICIPANT DATE.
+func dayArgs(args []string) (pd steps.ParticipantDay, err error) {
 	pd.Participant = steps.ParticipantID(args[0])
 	if pd.Day, err = steps.ParseDay(args[1]); err != nil {
 		return pd, usageError{err}
@@ -184,7 +175,7 @@ func lateDiscard() *cobra.Command {
 	}
 	d.add(cmd)
 	return clientCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) error {
-		pd, err := lateArgs(args)
+		pd, err := dayArgs(args)
 		if err != nil {
 			return err
 		}
@@ -193,7 +184,7 @@ func lateDiscard() *cobra.Command {
 	})
 }
 
-// found ends a listing early.
+// errFound ends a listing early.
 var errFound = errors.New("found")
 
 func lateCorrect() *cobra.Command {
@@ -208,7 +199,7 @@ func lateCorrect() *cobra.Command {
 	f.keyFlag.add(cmd)
 	cmd.Flags().BoolVar(&f.pending, "pending", false, "change the points that are held rather than the available ones")
 	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, out format) error {
-		pd, err := lateArgs(args)
+		pd, err := dayArgs(args)
 		if err != nil {
 			return err
 		}

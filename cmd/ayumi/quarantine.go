@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"maps"
 	"slices"
 	"unicode/utf8"
@@ -80,20 +81,12 @@ func quarantineShow() *cobra.Command {
 		Example: "  ayumi quarantine show --data-dir DIR 5f0c…",
 		Args:    exactArgs("ID"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		q, err := c.Quarantined(ctx, steps.QuarantineID(args[0]))
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), q)
-		}
-		return printEntry(cmd, &q)
-	})
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (admin.QuarantineEntry, error) {
+		return c.Quarantined(ctx, steps.QuarantineID(args[0]))
+	}, printEntry)
 }
 
-func printEntry(cmd *cobra.Command, q *admin.QuarantineEntry) error {
-	w := cmd.OutOrStdout()
+func printEntry(w io.Writer, q *admin.QuarantineEntry) error {
 	fmt.Fprintf(w, "id           %s\nreceived     %s\ndevice       %s\ncarried by   %s\ntransport    %s\nencoding     %s\ntopic        %s\nstate        %s\n",
 		q.ID, timestamp(q.ReceivedAt), q.Device, cmp.Or(string(q.Via), "-"), q.Transport, cmp.Or(q.Encoding, "-"), cmp.Or(q.Topic, "-"), q.State)
 	if q.Decision != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math"
 	"strconv"
 	"strings"
@@ -13,7 +14,6 @@ import (
 	"ayumi/admin"
 	"ayumi/plausibility"
 	"ayumi/review"
-	"ayumi/steps"
 )
 
 func reviewCommand() *cobra.Command {
@@ -91,24 +91,16 @@ func reviewShow() *cobra.Command {
 		Example: "  ayumi review show --data-dir DIR p-0001 2026-11-20",
 		Args:    exactArgs("PARTICIPANT", "DATE"),
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		pd, err := lateArgs(args)
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (r admin.Review, err error) {
+		pd, err := dayArgs(args)
 		if err != nil {
-			return err
+			return r, err
 		}
-		r, err := c.Review(ctx, pd)
-		if err != nil {
-			return err
-		}
-		if f == formatJSON {
-			return printJSON(cmd.OutOrStdout(), r)
-		}
-		return printReview(cmd, &r)
-	})
+		return c.Review(ctx, pd)
+	}, printReview)
 }
 
-func printReview(cmd *cobra.Command, r *admin.Review) error {
-	w := cmd.OutOrStdout()
+func printReview(w io.Writer, r *admin.Review) error {
 	fmt.Fprintf(w, "participant  %s\nday          %s\nsteps        %d\nstate        %s\nscore        %d\nfound        %s\n",
 		r.Participant, r.Day, r.Steps, r.State, r.Score, timestamp(r.FoundAt))
 	for i := range r.Flags {
@@ -179,20 +171,20 @@ func reviewDecide() *cobra.Command {
 	d.add(cmd)
 	cmd.Flags().BoolVar(&clearing, "clear", false, "nothing was wrong: the points count")
 	cmd.Flags().BoolVar(&uphold, "uphold", false, "the points do not count")
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		pd, err := lateArgs(args)
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (r admin.Review, err error) {
+		pd, err := dayArgs(args)
 		if err != nil {
-			return err
+			return r, err
 		}
 		if clearing == uphold {
-			return usageError{errors.New("give either --clear or --uphold")}
+			return r, usageError{errors.New("give either --clear or --uphold")}
 		}
 		decide := c.UpholdReview
 		if clearing {
 			decide = c.ClearReview
 		}
-		return reviewed(ctx, cmd, f, pd, decide, staffName(d.by), d.reason)
-	})
+		return decide(ctx, pd, staffName(d.by), d.reason)
+	}, printReview)
 }
 
 func reviewAppeal() *cobra.Command {
@@ -210,27 +202,13 @@ func reviewAppeal() *cobra.Command {
 	if err := cmd.MarkFlagRequired("text"); err != nil {
 		panic(err) // the flag was added in the line above
 	}
-	return printCommand(cmd, oneFormats, func(ctx context.Context, c *admin.Client, args []string, f format) error {
-		pd, err := lateArgs(args)
+	return oneCommand(cmd, func(ctx context.Context, c *admin.Client, args []string) (r admin.Review, err error) {
+		pd, err := dayArgs(args)
 		if err != nil {
-			return err
+			return r, err
 		}
-		return reviewed(ctx, cmd, f, pd, c.AppealReview, staffName(by), text)
-	})
-}
-
-// reviewed changes a review and prints it.
-func reviewed(ctx context.Context, cmd *cobra.Command, f format, pd steps.ParticipantDay,
-	change func(ctx context.Context, pd steps.ParticipantDay, by, text string) (admin.Review, error), by, text string,
-) error {
-	r, err := change(ctx, pd, by, text)
-	if err != nil {
-		return err
-	}
-	if f == formatJSON {
-		return printJSON(cmd.OutOrStdout(), r)
-	}
-	return printReview(cmd, &r)
+		return c.AppealReview(ctx, pd, staffName(by), text)
+	}, printReview)
 }
 
 // plainNumber writes a figure without an exponent, with two decimals where it has any.

@@ -261,16 +261,22 @@ func serveTLS(t *testing.T, cfg Config, gw Gateway, days Days) *live {
 	t.Cleanup(func() {
 		v.client.CloseIdleConnections()
 		v.http1.CloseIdleConnections()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		shutDown(t, s, served)
 	})
 	return v
+}
+
+// shutDown ends a server and waits for Serve.
+func shutDown(t testing.TB, s *Server, served <-chan error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.Shutdown(ctx); err != nil {
+		t.Errorf("Shutdown: %v", err)
+	}
+	if err := <-served; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
 }
 
 // servePlain is a server on a loopback port without TLS, for requests written byte by byte.
@@ -290,14 +296,7 @@ func servePlain(t *testing.T, cfg Config, gw Gateway) net.Conn {
 	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 	t.Cleanup(func() {
 		c.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
-		defer cancel()
-		if err := s.Shutdown(ctx); err != nil {
-			t.Errorf("Shutdown: %v", err)
-		}
-		if err := <-served; err != nil {
-			t.Errorf("Serve: %v", err)
-		}
+		shutDown(t, s, served)
 	})
 	return c
 }
