@@ -22,9 +22,9 @@ type batch struct {
 	awards    []steps.Award
 }
 
-// score returns the awards of dirty days and of the days that depend on them, or of all that come
+// awardAll returns the awards of dirty days and of the days that depend on them, or of all that come
 // after, by day, then participant. They hold until the next call.
-func (b *batch) score(ctx context.Context, dirty []steps.DirtyDay, onwards bool) ([]steps.Award, error) {
+func (b *batch) awardAll(ctx context.Context, dirty []steps.DirtyDay, onwards bool) ([]steps.Award, error) {
 	b.dirty, b.onwards = append(b.dirty[:0], dirty...), onwards
 	slices.SortFunc(b.dirty, func(x, y steps.DirtyDay) int {
 		return cmp.Or(cmp.Compare(x.Participant, y.Participant), cmp.Compare(x.Day, y.Day))
@@ -97,7 +97,7 @@ func (b *batch) run(ctx context.Context) ([]steps.Award, error) {
 	b.awards = b.awards[:0]
 	days, err := b.days()
 	if err == nil {
-		err = b.readFinals(ctx, days, b.histories, b.dirty)
+		err = b.readFinals(ctx, days, b.histories)
 	}
 	if err != nil {
 		return nil, err
@@ -148,14 +148,14 @@ func (b *batch) step(f *history, day steps.Day, n uint64, reported bool) error {
 	} else if day == f.asked {
 		b.checkpoints.keep(f, day)
 	}
-	score, err := b.book.Step(&f.st, b.describe(f, day, n), &f.person)
+	score, parts, err := b.score(f, b.describe(f, day, n))
 	if err != nil {
 		return err
 	}
 	if day >= f.first {
 		b.awards = append(b.awards, steps.Award{
 			ParticipantDay: steps.ParticipantDay{Participant: f.id, Day: day}, Steps: n, Points: score.Points,
-			RuleSet: score.RuleSet, Mark: mark, Unreported: !reported,
+			RuleSet: score.RuleSet, Parts: parts, Mark: mark, Unreported: !reported, Open: b.book.keeps() && !b.isClosed(day),
 		})
 	}
 	return nil

@@ -109,16 +109,3 @@ func (e *eval) charge(r *Rule, granted steps.Points) {
 func add(sum *uint32, p steps.Points) {
 	*sum = uint32(min(steps.Points(*sum)+p, math.MaxUint32))
 }
-
-// keep counts what a closed day has against the rule set's caps, instead of what it would earn now. By which
-// rules it has it is not known: exempt ones are taken to have given as little as may be, so that later days never
-// pass a cap.
-func (e *eval) keep(awarded steps.Points) {
-	capped := min(awarded, e.capped+max(0, awarded-e.score.Points))
-	for span := WeekSpan; span <= PeriodSpan; span++ {
-		if e.book.counted[span] {
-			sum := max(0, steps.Points(e.st.sums[span])+capped-e.capped)
-			e.st.sums[span] = uint32(min(sum, math.MaxUint32))
-		}
-	}
-}

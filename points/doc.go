@@ -35,10 +35,9 @@
 // Caveats:
 //   - Any change of the rule book's meaning rescores every stored day, those included that the
 //     change does not touch. Dirty days go first meanwhile.
-//   - Caps of a rule set count what a closed day has, corrections included, and not what its late data would
-//     have earned: those neither take points from open days nor make room. By which rules it has it is not
-//     known, so where some are exempt the caps may count more of it than was under them, never less; and a rule's
-//     own caps, streaks and goal days go on from what is known by now of closed days, as of all others.
+//   - A closed day counts with what it has, corrections included, and not with what its late data would have
+//     earned: the parts of its award say what single rules gave and used up. Streaks and goal days, and the
+//     baseline, do look at its steps as they are known by now.
 //   - Counts and caps go on from one rule set to the next for rules of the same name that count the
 //     same; others begin anew.
 //   - Ages are read when a day is scored. Whoever corrects a date of birth marks that person's days

@@ -25,8 +25,9 @@ type Days interface {
 	// Redo has Dirty return again those that it has returned and that are still dirty.
 	Redo()
 	// PutAwards stores awards durably and, with them, clears the days whose Mark is still current.
-	// The others stay dirty. It does not keep awards after it returned. Storing an award again
-	// replaces it while its day is open; a closed day keeps its points.
+	// The others stay dirty; so do all that are killed or fail before everything is stored, if awards without
+	// a Mark are among them. It does not keep awards after it returned. Storing an award again replaces it
+	// while its day is open; a closed day keeps its points and parts, and is dirty again if the award is Open.
 	PutAwards(ctx context.Context, awards []steps.Award) error
 	// Scoring returns what SetScoring last stored, the zero Scoring if nothing.
 	Scoring() (steps.Scoring, error)
@@ -304,7 +305,7 @@ func (e *Engine) step(ctx context.Context) (n int, err error) {
 func (e *Engine) score(ctx context.Context, days []steps.DirtyDay, onwards bool) error {
 	for again := true; again; {
 		e.batch.scorer = e.scorer()
-		alone := e.batch.needsFinals()
+		alone := e.batch.book.keeps()
 		if alone {
 			if err := e.outbox.wait(); err != nil {
 				return err
@@ -312,7 +313,7 @@ func (e *Engine) score(ctx context.Context, days []steps.DirtyDay, onwards bool)
 		}
 		var awards []steps.Award
 		err := e.retry(ctx, func(ctx context.Context) (err error) {
-			awards, err = e.batch.score(ctx, days, onwards)
+			awards, err = e.batch.awardAll(ctx, days, onwards)
 			return err
 		})
 		if err != nil {

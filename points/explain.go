@@ -34,9 +34,11 @@ func (e *Engine) Explain(pd steps.ParticipantDay) (*Explained, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.readFinals(context.Background(), days, []history{f}, nil); err != nil {
+	own := []history{f}
+	if err := s.readFinals(context.Background(), days, own); err != nil {
 		return nil, err
 	}
+	f = own[0]
 	out := &Explained{Person: f.person, Age: f.person.Age(pd.Day), Deadlines: s.book.Deadlines(pd.Day)}
 	out.Set, _ = s.book.On(pd.Day)
 	if p, ok := s.book.Period(pd.Day); ok {

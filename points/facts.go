@@ -19,10 +19,11 @@ type Facts struct {
 
 	Activities []Activity
 
-	// Closed says that the day is closed, and would earn other points now than it has: Awarded. Caps of a rule set
-	// count what it has.
+	// Closed says that the day is closed and has what it was awarded, whatever it would earn now: caps count that, and
+	// what it used up then is used up.
 	Closed  bool
-	Awarded steps.Points
+	Awarded steps.Points // corrections included
+	Parts   steps.Parts
 }
 
 // Minutes are the merged counts of a day, read when a rule needs them.

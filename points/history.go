@@ -17,6 +17,7 @@ type history struct {
 	last   steps.Day // the last day to award
 	asked  steps.Day // of dirty days the last: the state before it is worth keeping
 	dirty  int       // index of the first dirty day that was not passed
+	kept   bool      // what its closed days have was read
 
 	activities []steps.Activity // rising by day
 	sent       steps.DaySet
@@ -32,6 +33,36 @@ type scorer struct {
 	finals  finals
 	facts   Facts
 	minutes dayMinutes
+	scratch []byte
+	parts   map[string]steps.Parts // the same ones come again and again
+}
+
+// mostParts bounds the parts that are remembered.
+const mostParts = 4096
+
+// score folds a day into a history, and returns the parts of its score too.
+func (s *scorer) score(f *history, facts *Facts) (DayScore, steps.Parts, error) {
+	if !s.book.keeps() {
+		score, err := s.book.Step(&f.st, facts, &f.person)
+		return score, "", err
+	}
+	if s.scratch == nil {
+		s.scratch, s.parts = make([]byte, 0, 64), map[string]steps.Parts{}
+	}
+	score, encoded, err := s.book.step(&f.st, facts, &f.person, nil, s.scratch[:0])
+	if err != nil || len(encoded) == 0 {
+		return score, "", err
+	}
+	s.scratch = encoded
+	parts, known := s.parts[string(encoded)]
+	if !known {
+		if len(s.parts) >= mostParts {
+			clear(s.parts)
+		}
+		parts = steps.Parts(encoded)
+		s.parts[string(parts)] = parts
+	}
+	return score, parts, nil
 }
 
 // dayMinutes reads a day's minutes when a rule asks for them.
@@ -51,7 +82,10 @@ func (s *scorer) describe(f *history, day steps.Day, total uint64) *Facts {
 		s.facts.Sent, s.facts.SentUntil = f.sent.Has(day), s.today-1
 		s.facts.NextSent, _ = f.sent.From(day)
 	}
-	s.facts.Awarded, s.facts.Closed = s.finals.points[s.minutes.pd]
+	if s.isClosed(day) {
+		has, found := s.finals.kept[s.minutes.pd]
+		s.facts.Closed, s.facts.Awarded, s.facts.Parts = f.kept || found, has.points, has.parts
+	}
 	own := f.activitiesOn(day)
 	if len(own) == 0 {
 		return &s.facts

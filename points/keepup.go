@@ -56,9 +56,9 @@ func (e *Engine) scoreAll(ctx context.Context, s *sweep) error {
 	defer func() { e.sweep = nil }()
 	e.next = begin.Add(e.cfg.Every)
 	scored, told := 0, begin
-	s.emit = func(stored *steps.Award, now *DayScore) error {
+	s.emit = func(stored *steps.Award, now *DayScore, parts steps.Parts) error {
 		a := *stored
-		a.Points, a.RuleSet = now.Points, now.RuleSet
+		a.Points, a.RuleSet, a.Parts, a.Open = now.Points, now.RuleSet, parts, s.book.keeps() && !s.closed
 		e.awards = append(e.awards, a)
 		scored++
 		if len(e.awards) < e.cfg.Batch {

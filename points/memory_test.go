@@ -162,17 +162,21 @@ func (m *memory) PutAwards(_ context.Context, awards []steps.Award) error {
 			}
 			delete(m.dirty, a.ParticipantDay)
 		}
-		if _, found := m.awards[a.ParticipantDay]; !found && a.Unreported && a.Points == 0 {
+		if m.closed[a.Day] && a.Open {
+			m.marks[a.ParticipantDay]++
+			m.dirty[a.ParticipantDay] = true
+		}
+		if _, found := m.awards[a.ParticipantDay]; !found && a.Unreported && a.Points == 0 && a.Parts == "" {
 			continue
 		}
-		a.Mark, a.Unreported = 0, false
+		a.Mark, a.Unreported, a.Open = 0, false, false
 		if m.closed[a.Day] {
-			final := m.awards[a.ParticipantDay].Points
+			has := m.awards[a.ParticipantDay]
 			delete(m.late, a.ParticipantDay)
-			if a.Points != final {
-				m.late[a.ParticipantDay] = steps.LateDay{ParticipantDay: a.ParticipantDay, Points: a.Points, Final: final}
+			if a.Points != has.Points || a.Parts != has.Parts {
+				m.late[a.ParticipantDay] = steps.LateDay{ParticipantDay: a.ParticipantDay, Points: a.Points, Parts: a.Parts, Final: has.Points, Kept: has.Parts}
 			}
-			a.Points = final
+			a.Points, a.Parts = has.Points, has.Parts
 		}
 		m.awards[a.ParticipantDay] = a
 	}
@@ -312,7 +316,7 @@ func (m *memory) EachLate(_ context.Context, f steps.LateFilter, fn func(steps.L
 	all := maps.Clone(m.late)
 	m.mu.Unlock()
 	for _, key := range slices.SortedFunc(maps.Keys(all), compareDays) {
-		if f.Days.Contains(key.Day) {
+		if l := all[key]; f.Days.Contains(key.Day) && (f.Even || l.Points != l.Final) {
 			if err := fn(all[key]); err != nil {
 				return err
 			}
@@ -374,7 +378,7 @@ func (m *memory) check(book *RuleBook, people People, today steps.Day) {
 	}
 }
 
-// want is what there is to be awarded.
+// want is what there is to be awarded. Closed days have what they have, whatever is known of them.
 func (m *memory) want(book *RuleBook, people People, today steps.Day) map[steps.ParticipantDay]steps.Award {
 	facts := map[steps.ParticipantDay]*Facts{}
 	of := func(key steps.ParticipantDay) *Facts {
@@ -415,11 +419,16 @@ func (m *memory) want(book *RuleBook, people People, today steps.Day) map[steps.
 		set := m.sent[last]
 		f.NextSent, _ = set.From(key.Day)
 		f.SentUntil = today - 1
-		score, err := book.Step(&st, f, &person)
+		has := m.awards[key]
+		f.Closed, f.Awarded, f.Parts = m.closed[key.Day], has.Points, has.Parts
+		score, parts, err := book.step(&st, f, &person, nil, make([]byte, 0, 64))
 		if err != nil {
 			m.t.Error(err)
 		}
-		want[key] = steps.Award{ParticipantDay: key, Steps: f.Steps, Points: score.Points, RuleSet: score.RuleSet}
+		want[key] = steps.Award{ParticipantDay: key, Steps: f.Steps, Points: score.Points, RuleSet: score.RuleSet, Parts: steps.Parts(parts)}
+		if f.Closed {
+			want[key] = steps.Award{ParticipantDay: key, Steps: f.Steps, Points: has.Points, RuleSet: has.RuleSet, Parts: has.Parts}
+		}
 	}
 	return want
 }

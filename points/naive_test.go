@@ -15,6 +15,9 @@ type naive struct {
 	facts  map[steps.Day]*Facts
 	lines  map[steps.Day][]Line
 	first  steps.Day // of the facts; nothing happened before
+	// then scored what was known of the days up to closed when they were closed; nil if none are.
+	then   *naive
+	closed steps.Day
 	// holds says what the conditions of the rules mean, by their text.
 	holds map[string]func(*Facts, *Person) bool
 }
@@ -315,8 +318,8 @@ func (n *naive) rate(d steps.Day, r *Rule) steps.Points {
 	for x := n.since(d, r.Name, span, c); x <= d; x++ {
 		then := n.named(n.set(x), r.Name, c)
 		times = 0
-		if rate := n.band(x, &then.Table).Rate; n.takesPart(x, then) && n.figure(x, then) > 0 {
-			left += n.figure(x, then)
+		if rate := n.band(x, &then.Table).Rate; n.at(x).takesPart(x, then) && n.at(x).figure(x, then) > 0 {
+			left += n.at(x).figure(x, then)
 			left, times = left%rate.Per, left/rate.Per
 		}
 	}
@@ -332,7 +335,10 @@ func (n *naive) streak(d steps.Day, r *Rule) steps.Points {
 		if !n.meets(x, then) {
 			row = 0
 		}
-		if pays = row > 0 && row >= then.Days; pays {
+		if pays = row > 0 && row >= then.Days; n.isClosed(x) {
+			pays = n.paid(x, r.Name)
+		}
+		if pays {
 			row = 0
 		}
 	}
@@ -354,6 +360,9 @@ func (n *naive) rolling(d steps.Day, r *Rule) steps.Points {
 			unused = append(unused, x)
 			pays = len(unused) >= then.Days
 		}
+		if n.isClosed(x) {
+			pays = n.paid(x, r.Name)
+		}
 		if pays {
 			unused = nil
 		}
@@ -369,10 +378,16 @@ func (n *naive) inSpan(d steps.Day, r *Rule) steps.Points {
 	count, paidOn := 0, steps.Day(-1)
 	for x := n.since(d, r.Name, r.Within, c); x <= d; x++ {
 		then := n.named(n.set(x), r.Name, c)
+		pays := false
 		if n.meets(x, then) {
-			if count++; count >= then.Days && paidOn < 0 {
-				paidOn = x
-			}
+			count++
+			pays = count >= then.Days
+		}
+		if n.isClosed(x) {
+			pays = n.paid(x, r.Name)
+		}
+		if pays && paidOn < 0 {
+			paidOn = x
 		}
 	}
 	if paidOn == d {
@@ -390,8 +405,8 @@ func (n *naive) activities(d steps.Day, r *Rule) (sum steps.Points) {
 			for kind := range seen {
 				seen[kind] = slices.Contains(then.Activities, kind) // what a rule set forgets stays forgotten
 			}
-			for _, a := range n.on(x).Activities {
-				if n.takesPart(x, then) && a.Times > 0 && slices.Contains(then.Activities, a.Kind) {
+			for _, a := range n.at(x).on(x).Activities {
+				if n.at(x).takesPart(x, then) && a.Times > 0 && slices.Contains(then.Activities, a.Kind) {
 					seen[a.Kind] = true
 				}
 			}

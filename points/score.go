@@ -54,12 +54,14 @@ func (u Unit) MarshalText() ([]byte, error) { return []byte(u.String()), nil }
 // When a day's minutes cannot be read, or a condition cannot be evaluated, it fails with an error
 // that names rule and day (the kind of the cause, or Invalid) and leaves the state as it was.
 func (b *RuleBook) Step(st *State, f *Facts, p *Person) (DayScore, error) {
-	return b.step(st, f, p, nil)
+	score, _, err := b.step(st, f, p, nil, nil)
+	return score, err
 }
 
 // Explain does what Step does and returns the lines too.
 func (b *RuleBook) Explain(st *State, f *Facts, p *Person) (DayScore, error) {
-	return b.step(st, f, p, make([]Line, 0, 8))
+	score, _, err := b.step(st, f, p, make([]Line, 0, 8), nil)
+	return score, err
 }
 
 // NeedsMinutes reports whether the rules in force on day may ask for a day's minutes.
@@ -82,6 +84,7 @@ type eval struct {
 	book   *RuleBook
 	set    *RuleSet
 	st     State // becomes the caller's when the day is done
+	before State // the day's rules
 	facts  *Facts
 	person *Person
 	passed int // days since the one before
@@ -94,6 +97,9 @@ type eval struct {
 	read    bool            // minutes were read
 	capped  steps.Points    // granted today under the rule set's caps
 	reached [maxRules]int32 // by rule, 1 more than the index of the tier reached today
+	paid    uint32          // by rule, a bit each: a bonus was paid
+	parts   []byte          // what later days depend on, encoded; nil if nobody asked
+	free    steps.Points    // granted under no cap of the rule set, where there are such caps
 	score   DayScore
 }
 
@@ -105,27 +111,33 @@ type earned struct {
 	unit              Unit
 }
 
-func (b *RuleBook) step(st *State, f *Facts, p *Person, lines []Line) (DayScore, error) {
+// step folds a day in and appends the parts of its score to parts, unless that is nil.
+func (b *RuleBook) step(st *State, f *Facts, p *Person, lines []Line, parts []byte) (DayScore, []byte, error) {
 	if f.Day <= st.last {
-		return DayScore{}, steps.Errorf("score day", steps.Internal,
+		return DayScore{}, parts, steps.Errorf("score day", steps.Internal,
 			"%s comes after %s; fold days in rising order", f.Day, st.last)
 	}
-	e := eval{book: b, st: *st, facts: f, person: p}
+	e := eval{book: b, st: *st, facts: f, person: p, parts: parts}
 	e.score = DayScore{Day: f.Day, Lines: lines}
 	e.passed = b.advance(&e.st, f.Day)
+	e.before = e.st
 	if e.st.set >= 0 {
 		e.set = &b.sets[e.st.set]
 		e.score.RuleSet = e.set.id
 	}
 	e.score.Excluded = e.exclusion()
-	if err := e.rules(); err != nil {
-		return DayScore{}, err
+	err := e.rules()
+	if err == nil && f.Closed {
+		err = e.keep()
 	}
-	if f.Closed {
-		e.keep(f.Awarded)
+	if err != nil {
+		return DayScore{}, parts, err
+	}
+	if e.free > 0 {
+		e.parts = appendPart(e.parts, &part{points: e.free, used: uint64(e.capped)}) //nolint:gosec // not negative
 	}
 	*st = e.st
-	return e.score, nil
+	return e.score, e.parts, nil
 }
 
 // rules lets each rule earn, in their order.
@@ -158,24 +170,30 @@ func (e *eval) rules() error {
 		if err != nil {
 			return err
 		}
+		granted := steps.Points(0)
 		if got.points > 0 {
-			e.enter(i, r, &got)
+			granted = e.enter(i, r, &got)
 		}
+		e.note(i, r, granted)
 	}
 	return nil
 }
 
 // enter grants what a rule earned and writes its line.
-func (e *eval) enter(i int, r *Rule, got *earned) {
+func (e *eval) enter(i int, r *Rule, got *earned) (granted steps.Points) {
 	granted, cut := e.grant(r, got.points)
 	e.score.Points += granted
+	if r.goals() {
+		e.paid |= 1 << i
+	}
 	if e.score.Lines == nil {
-		return
+		return granted
 	}
 	e.score.Lines = append(e.score.Lines, Line{
 		Rule: i, Kind: r.Kind, Name: r.Name, Points: granted, Before: got.points, Cap: cut,
 		Band: got.band, Tier: got.tier, Threshold: got.threshold, Figure: got.figure, Unit: got.unit,
 	})
+	return granted
 }
 
 // earn returns what a rule gives for the day before caps.

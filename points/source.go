@@ -27,7 +27,8 @@ type Source interface {
 	Sendings(p steps.ParticipantID) (steps.DaySet, error)
 	// EachClosedDay calls fn for every day of the range that is closed or being closed, rising.
 	EachClosedDay(ctx context.Context, r steps.DayRange, fn func(steps.ClosedDay) error) error
-	// EachLate calls fn for the closed days whose data would have earned other points when they were last scored.
+	// EachLate calls fn for the closed days whose data would have earned other points when they were last scored,
+	// or, with f.Even, other parts.
 	EachLate(ctx context.Context, f steps.LateFilter, fn func(steps.LateDay) error) error
 	// EachSendings calls fn for every participant for whom something was ever sent, rising.
 	EachSendings(ctx context.Context, fn func(steps.ParticipantID, *steps.DaySet) error) error

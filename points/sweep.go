@@ -17,8 +17,8 @@ type sweep struct {
 	from   steps.Day // the first day that counts for those to be awarded
 	first  steps.Day // the first day to award
 	last   steps.Day // the last one; noEnd is none
-	// emit is given each day's award as it is stored and the score it has now.
-	emit func(stored *steps.Award, now *DayScore) error
+	// emit is given each day's award as it is stored, and the score with its parts that it has now.
+	emit func(stored *steps.Award, now *DayScore, parts steps.Parts) error
 
 	at        steps.Day  // the day at hand
 	closed    bool       // and whether it is closed
@@ -195,12 +195,12 @@ func (s *sweep) step(f *history, stored *steps.Award) error {
 		f.st = s.book.Begin()
 	}
 	facts := s.describe(f, stored.Day, stored.Steps)
-	facts.Closed, facts.Awarded = s.closed, stored.Points
-	score, err := s.book.Step(&f.st, facts, &f.person)
+	facts.Closed, facts.Awarded, facts.Parts = s.closed, stored.Points, stored.Parts
+	score, parts, err := s.score(f, facts)
 	if err != nil || stored.Day < s.first {
 		return err
 	}
-	return s.emit(stored, &score)
+	return s.emit(stored, &score, parts)
 }
 
 // join takes the histories of those who were seen for the first time in among the others.

@@ -44,7 +44,7 @@ func (e *Engine) Try(ctx context.Context, book *RuleBook, r steps.DayRange, clos
 	if book.needs.past {
 		s.from, _ = book.Window(r.From, nil)
 	}
-	s.emit = func(stored *steps.Award, now *DayScore) error {
+	s.emit = func(stored *steps.Award, now *DayScore, _ steps.Parts) error {
 		if stored.Unreported && stored.Points == 0 && now.Points == 0 {
 			return nil
 		}

@@ -179,11 +179,18 @@ type Award struct {
 	Steps   uint64 // the total it was computed from
 	Points  Points
 	RuleSet string // programme@effective date of the rule set, "" when none was in force
-	// Neither of these is stored. Mark is the DirtyDay's, 0 for a day that is scored because others
-	// changed. Unreported says that nobody reported steps: such a day is kept only if it earned.
+	Parts   Parts
+	// None of these is stored. Mark is the DirtyDay's, 0 for a day that is scored because others
+	// changed. Unreported says that nobody reported steps: such a day is kept only if it earned. Open says that
+	// other days may have been scored in the belief that this one is open.
 	Mark       uint64
 	Unreported bool
+	Open       bool
 }
+
+// Parts are what single rules gave of a day's points and what they used up, as far as later days depend on it, in
+// the encoding of the points engine. "" is nothing.
+type Parts string
 
 // Scoring says how far the stored awards are up to date, but for dirty days.
 type Scoring struct {

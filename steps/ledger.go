@@ -259,7 +259,9 @@ type LateDay struct {
 	At       int64  // UTC seconds, when it was first noted
 	Steps    uint64 // the total now
 	Points   Points // what it would have earned
+	Parts    Parts  // of these
 	Final    Points // what it earned, corrections included
+	Kept     Parts  // of these
 	RuleSet  string
 	Decision Decision // Discarded once staff have decided to leave the day as it is
 }
@@ -269,4 +271,5 @@ type LateFilter struct {
 	Days        DayRange
 	Participant ParticipantID
 	Undecided   bool
+	Even        bool // also days that would have earned as many points as they have, by other rules
 }

@@ -73,7 +73,6 @@ func (s *Store) changeActivity(ctx context.Context, pd steps.ParticipantDay, kin
 	return s.change(ctx, activityBytes, write, func() {
 		if changed {
 			s.markListed(l)
-			s.wake()
 		}
 	})
 }

@@ -182,6 +182,7 @@ func (m *book) correct(r *steps.EntryRequest) steps.Kind {
 		return steps.Conflict
 	}
 	m.points[d] += r.Points
+	m.dirty[d] = true
 	if late, listed := m.late[d]; listed && late == m.points[d] {
 		delete(m.late, d)
 		delete(m.decided, d)

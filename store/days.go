@@ -43,10 +43,8 @@ func (s *Store) eachOwnDay(ctx context.Context, txn *badger.Txn, r steps.DayRang
 	recent []steps.DayTotal, fn func(steps.Award) error,
 ) error {
 	totals, pages := make(map[steps.Day]uint64), make(map[steps.Day]page)
-	err := s.eachOwnPage(txn, p, func(d steps.Day, own *page) error {
-		if r.Contains(d) {
-			pages[d] = page{steps: own.steps, points: own.points, ruleSet: own.ruleSet}
-		}
+	err := s.eachOwnPage(txn, r, p, func(d steps.Day, own *page) error {
+		pages[d] = page{steps: own.steps, points: own.points, ruleSet: own.ruleSet, parts: own.parts}
 		return nil
 	})
 	if err != nil {
@@ -268,5 +266,5 @@ func (s *Store) awardWithoutSteps(p *page, pd steps.ParticipantDay) (steps.Award
 
 // award returns what a page says that a day with this total was awarded.
 func (p *page) award(t steps.DayTotal) steps.Award {
-	return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps, Points: p.points, RuleSet: p.ruleSet}
+	return steps.Award{ParticipantDay: t.ParticipantDay, Steps: t.Steps, Points: p.points, RuleSet: p.ruleSet, Parts: p.parts}
 }

@@ -71,6 +71,18 @@ func (s *Store) newList() *dirtyList {
 	return &dirtyList{number: s.lists.newest}
 }
 
+// rescoreAfter puts a list, which is numbered here, into a transaction that changed what its days depend on.
+func (s *Store) rescoreAfter(txn *badger.Txn, l *dirtyList) error {
+	if len(l.days) == 0 {
+		return nil
+	}
+	l.number = s.newList().number
+	if err := s.setList(txn, l); err != nil {
+		return &tornError{steps.E("store dirty list", steps.Internal, err)}
+	}
+	return nil
+}
+
 // setList puts a list into txn if it names anything.
 func (s *Store) setList(txn *badger.Txn, l *dirtyList) error {
 	if len(l.days) == 0 {
@@ -108,6 +120,7 @@ func (s *Store) markListed(l *dirtyList) {
 		s.dirty[pd] = d
 	}
 	s.lists.settle(l.number)
+	s.wake()
 }
 
 // dropLists deletes lists of which nothing waits any more. What put an end to that is durable, or in txn.

@@ -58,7 +58,10 @@
 //     whole: whatever can be refused is refused before anything is set.
 //   - A review that holds when its day is closed holds the points; one that is cleared afterwards released them in
 //     the same transaction.
-//   - The page of a closed day changes by corrections only, but for the steps that it was last scored from.
+//   - The page of a closed day changes by corrections only, but for the steps that it was last scored from. A
+//     correction, and an award that took the day for open, make it dirty in their own transaction: other days were
+//     scored beside what it had, or seemed to have.
+//   - A day is dirty until the awards of those that were scored because of it are durable too.
 //
 // # Totals
 //
@@ -117,8 +120,9 @@
 //	z day(4)                         1, state(1), string period, varint at, string by, uvarint participants,
 //	                                 uvarint points, uvarint held, string last participant, tag
 //	f day(4) last participant        chunk of final points, tag
-//	l day(4) participant             late: 1, varint at, uvarint steps, uvarint points, string rule set,
-//	                                 decision(1), varint at, string by, string reason, tag
+//	l day(4) participant             late: 2, varint at, uvarint steps, uvarint points, string parts, string rule
+//	                                 set, decision(1), varint at, string by, string reason, tag; also where points
+//	                                 are as many as the page's, and only parts differ
 //	s participant                    balance: 1, uvarint entries, uvarint n, n times string period,
 //	                                 uvarint available, uvarint pending; tag
 //	e participant 0 seq(8)           entry, tag
@@ -137,11 +141,12 @@
 //	flag     kind(1), exact(1), varint score, varint from, varint to, figure(8), limit(8), shift(8), varint the other
 //	         day, string its participant; the three are IEEE 754 doubles, little-endian
 //	event    kind(1), varint at, string by, string text, uvarint entry
-//	sheet    1, uvarint n, n times string rule set; uvarint n, n times: participant, page
-//	page     uvarint steps, varint points, uvarint number of the rule set, uvarint n, n postings: kind(1), varint
-//	         seconds since the one before, varint points, and then: of an award or an adjustment uvarint
-//	         steps and uvarint number of the rule set; of a carried line uvarint how many it sums up; of a
-//	         correction uvarint seq of the entry
+//	sheet    2, uvarint n, n times string: a rule set, or parts; uvarint n, n times: participant, page
+//	page     uvarint steps, varint points, uvarint number of the rule set, uvarint twice n, plus 1 where uvarint
+//	         number of the parts follows, n postings: kind(1), varint seconds since the one before, varint points, and
+//	         then: of an award or an adjustment uvarint steps and uvarint number of the rule set; of a carried line
+//	         uvarint how many it sums up; of a correction uvarint seq of the entry
+//	parts    n times: string rule, string activity, uvarint points, uvarint used; the points engine says what they mean
 //	chunk    1, varint at, string period, uvarint n, n times: participant, uvarint twice the points, plus 1
 //	         where they are held. In chunks, sheets and lists of days a participant is uvarint bytes that it shares
 //	         with the one before, string rest

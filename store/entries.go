@@ -108,13 +108,15 @@ const entryBytes = 1 << 10
 // Post makes an entry: a bonus, a correction, a hold or a release. Asking again with the same key is
 // answered with the entry that is there; asking for something else with it is a Conflict. So is taking
 // more than there is, and correcting a day that is not closed: late data changes that by itself. A
-// correction of a day on which the participant has no page is NotFound; give a bonus instead.
+// correction of a day on which the participant has no page is NotFound; give a bonus instead. It makes the day
+// dirty, since the points of open days depend on what it has.
 func (s *Store) Post(ctx context.Context, r steps.EntryRequest) (steps.Entry, error) {
 	draft, err := ledger.New(&r)
 	if err != nil {
 		return steps.Entry{}, err
 	}
 	e := *draft
+	var corrected dirtyList
 	if r.Day != 0 {
 		s.pageMu.Lock()
 		defer s.pageMu.Unlock()
@@ -141,20 +143,23 @@ func (s *Store) Post(ctx context.Context, r steps.EntryRequest) (steps.Entry, er
 			return err
 		}
 		if e.Day != 0 {
-			if err := s.correctDay(txn, w, &e); err != nil {
+			if corrected.days, err = s.correctDay(txn, w, &e); err != nil {
 				return err
 			}
 		}
-		return w.apply(txn)
-	}, nil)
+		if err := w.apply(txn); err != nil {
+			return err
+		}
+		return s.rescoreAfter(txn, &corrected)
+	}, func() { s.markListed(&corrected) })
 	if err != nil {
 		return steps.Entry{}, err
 	}
 	return e, nil
 }
 
-// correctDay appends a correction to the page of the closed day that it is about.
-func (s *Store) correctDay(txn *badger.Txn, w *writes, e *steps.Entry) error {
+// correctDay appends a correction to the page of the closed day that it is about, and returns that day.
+func (s *Store) correctDay(txn *badger.Txn, w *writes, e *steps.Entry) ([]markedDay, error) {
 	const op = "correct day"
 	s.mu.RLock()
 	day := s.closedDays[e.Day]
@@ -166,31 +171,34 @@ func (s *Store) correctDay(txn *badger.Txn, w *writes, e *steps.Entry) error {
 	}
 	switch {
 	case day.State != steps.DayClosed:
-		return steps.Errorf(op, steps.Conflict, "%s is not closed; only closed days are corrected", e.Day)
+		return nil, steps.Errorf(op, steps.Conflict, "%s is not closed; only closed days are corrected", e.Day)
 	case day.Period != posting.Period:
-		return steps.Errorf(op, steps.Invalid, "the points of %s are in the period %s, not %s", e.Day, day.Period, posting.Period)
+		return nil, steps.Errorf(op, steps.Invalid, "the points of %s are in the period %s, not %s", e.Day, day.Period, posting.Period)
 	}
 	pd := steps.ParticipantDay{Participant: e.Participant, Day: e.Day}
 	sheets := sheetEditor{cursor: s.newSheetCursor(txn), set: w.setSheet}
 	defer sheets.cursor.close()
 	p, found, err := sheets.page(pd, true)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !found {
-		return steps.Errorf(op, steps.NotFound, "%s was not scored; give a bonus instead", nameOf(pd))
+		return nil, steps.Errorf(op, steps.NotFound, "%s was not scored; give a bonus instead", nameOf(pd))
 	}
 	if p.points+delta < 0 {
-		return steps.Errorf(op, steps.Conflict, "%s earned %d points; %d cannot be taken from it", nameOf(pd), p.points, -delta)
+		return nil, steps.Errorf(op, steps.Conflict, "%s earned %d points; %d cannot be taken from it", nameOf(pd), p.points, -delta)
 	}
-	p.points += delta
-	p.lines = append(p.lines, pageLine{kind: steps.EntryCorrection, at: e.At, delta: delta, number: e.Seq})
-	points := p.points
-	sheets.keep()
-	sheets.finish()
 	l, listed, err := s.late(txn, pd)
-	if err == nil && listed && l.Points == points {
+	if err != nil {
+		return nil, err
+	}
+	if p.points += delta; listed && l.Points == p.points { // what came late is accepted
+		p.parts = l.Parts
 		w.delete(dayKey(prefixLate, pd))
 	}
-	return err
+	p.lines = append(p.lines, pageLine{kind: steps.EntryCorrection, at: e.At, delta: delta, number: e.Seq})
+	sheets.keep()
+	sheets.finish()
+	unreported, err := withoutBlock(txn, pd)
+	return []markedDay{{pd, unreported}}, err
 }

@@ -11,13 +11,14 @@ import (
 	"ayumi/steps"
 )
 
-const lateVersion = 1
+const lateVersion = 2
 
 func appendLate(dst []byte, l *steps.LateDay) []byte {
 	dst = append(dst, lateVersion)
 	dst = binary.AppendVarint(dst, l.At)
 	dst = binary.AppendUvarint(dst, l.Steps)
 	dst = binary.AppendUvarint(dst, uint64(l.Points))
+	dst = appendString(dst, string(l.Parts))
 	dst = appendString(dst, l.RuleSet)
 	dst = append(dst, byte(l.Decision.State))
 	dst = binary.AppendVarint(dst, l.Decision.At)
@@ -31,7 +32,8 @@ func parseLate(body []byte, pd steps.ParticipantDay) (l steps.LateDay, err error
 		r.fail()
 	}
 	l.ParticipantDay = pd
-	l.At, l.Steps, l.Points, l.RuleSet = r.varint(), r.uvarint(), steps.Points(r.uvarint()), r.string()
+	l.At, l.Steps, l.Points = r.varint(), r.uvarint(), steps.Points(r.uvarint())
+	l.Parts, l.RuleSet = steps.Parts(r.string()), r.string()
 	l.Decision = steps.Decision{State: steps.DecisionState(r.byte()), At: r.varint(), By: r.string(), Reason: r.string()}
 	return l, r.done()
 }
@@ -78,7 +80,10 @@ func (s *Store) EachLate(ctx context.Context, f steps.LateFilter, fn func(steps.
 				return err
 			}
 			if found {
-				l.Final = p.points
+				l.Final, l.Kept = p.points, p.parts
+			}
+			if l.Points == l.Final && !f.Even {
+				return ctx.Err()
 			}
 			if err := ctx.Err(); err != nil {
 				return err
@@ -108,7 +113,11 @@ func (s *Store) DiscardLate(ctx context.Context, pd steps.ParticipantDay, d step
 		if err != nil {
 			return err
 		}
-		if !found {
+		p, _, err := s.page(txn, pd)
+		if err != nil {
+			return err
+		}
+		if !found || l.Points == p.points {
 			return steps.E(op, steps.NotFound, fmt.Errorf("%s has no late data", nameOf(pd)))
 		}
 		if l.Decision.State != steps.Open {

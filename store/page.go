@@ -13,6 +13,7 @@ type page struct {
 	steps   uint64 // the total that was last scored, also where that changed no points
 	points  steps.Points
 	ruleSet string // under which the points were last scored
+	parts   steps.Parts
 	lines   []pageLine
 }
 
@@ -44,8 +45,8 @@ func (p *page) score(a *steps.Award, now int64) (delta steps.Points, changed boo
 		}
 		p.append(pageLine{kind: kind, at: now, delta: delta, steps: a.Steps, ruleSet: a.RuleSet})
 	}
-	changed = delta != 0 || ruled || a.Steps != p.steps
-	p.steps, p.points, p.ruleSet = a.Steps, a.Points, a.RuleSet
+	changed = delta != 0 || ruled || a.Steps != p.steps || a.Parts != p.parts
+	p.steps, p.points, p.ruleSet, p.parts = a.Steps, a.Points, a.RuleSet, a.Parts
 	return delta, changed
 }
 
@@ -74,12 +75,18 @@ func (l *pageLine) scored() bool {
 	return l.kind == steps.EntryAward || l.kind == steps.EntryAdjustment
 }
 
-// appendPage encodes a page (see doc.go for the format). ruleSet numbers a rule set.
-func appendPage(dst []byte, p *page, ruleSet func(string) uint64) []byte {
+// appendPage encodes a page (see doc.go for the format). number gives a rule set's number, or that of parts.
+func appendPage(dst []byte, p *page, number func(string) uint64) []byte {
 	dst = binary.AppendUvarint(dst, p.steps)
 	dst = binary.AppendVarint(dst, int64(p.points))
-	dst = binary.AppendUvarint(dst, ruleSet(p.ruleSet))
-	dst = binary.AppendUvarint(dst, uint64(len(p.lines)))
+	dst = binary.AppendUvarint(dst, number(p.ruleSet))
+	lines := uint64(len(p.lines)) << 1
+	if p.parts != "" {
+		dst = binary.AppendUvarint(dst, lines|1)
+		dst = binary.AppendUvarint(dst, number(string(p.parts)))
+	} else {
+		dst = binary.AppendUvarint(dst, lines)
+	}
 	at := int64(0)
 	for i := range p.lines {
 		l := &p.lines[i]
@@ -92,22 +99,28 @@ func appendPage(dst []byte, p *page, ruleSet func(string) uint64) []byte {
 			continue
 		}
 		dst = binary.AppendUvarint(dst, l.steps)
-		dst = binary.AppendUvarint(dst, ruleSet(l.ruleSet))
+		dst = binary.AppendUvarint(dst, number(l.ruleSet))
 	}
 	return dst
 }
 
-// parsePage decodes a page, whose lines it appends to lines. ruleSets are those by number.
-func parsePage(r *reader, ruleSets []string, lines []pageLine) (page, []pageLine) {
-	p := page{steps: r.uvarint(), points: steps.Points(r.varint()), ruleSet: numbered(r, ruleSets)}
+// parsePage decodes a page, whose lines it appends to lines. names are those of rule sets, and parts, by number.
+func parsePage(r *reader, names []string, lines []pageLine) (page, []pageLine) {
+	p := page{steps: r.uvarint(), points: steps.Points(r.varint()), ruleSet: numbered(r, names)}
+	n := r.count(2*len(r.b) + 1)
+	if n&1 != 0 {
+		if p.parts = steps.Parts(numbered(r, names)); p.parts == "" {
+			r.fail()
+		}
+	}
 	first := len(lines)
 	at := int64(0)
-	for range r.count(len(r.b)) {
+	for range n >> 1 {
 		l := pageLine{kind: steps.EntryKind(r.byte()), at: at + r.varint(), delta: steps.Points(r.varint())}
 		at = l.at
 		switch l.kind {
 		case steps.EntryAward, steps.EntryAdjustment:
-			l.steps, l.ruleSet = r.uvarint(), numbered(r, ruleSets)
+			l.steps, l.ruleSet = r.uvarint(), numbered(r, names)
 		case steps.EntryCarried, steps.EntryCorrection:
 			l.number = r.uvarint()
 		default:

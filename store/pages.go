@@ -12,7 +12,11 @@ import (
 
 // PutAwards stores awards durably and clears the days that did not change since. A day's page gets a
 // posting if its points or rule set changed. A closed day keeps its points: what it would have earned
-// is listed as late. An award of less than nothing is Invalid.
+// is listed as late, and if the award took it for open, it is dirty again, since awards of other days did so
+// too. An award of less than nothing is Invalid.
+//
+// Days are cleared when all is stored of which a part was scored because of them: whoever is killed in between
+// scores everything again.
 //
 // Sheets are read, encoded and sealed here, one part while the committer writes the part before.
 // pageMu keeps them from changing meanwhile.
@@ -27,14 +31,21 @@ func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 	s.pageMu.Lock()
 	defer s.pageMu.Unlock()
 	w := s.newPageWriter()
+	marked := markedAwards(awards)
 	var before <-chan error
-	for len(awards) > 0 { // each part is atomic, and repeating one is harmless
-		b, err := w.next(awards)
-		awards = awards[len(b.awards):]
+	for left := awards; len(left) > 0; { // each part is atomic, and repeating one is harmless
+		b, err := w.next(left)
+		left = left[len(b.awards):]
+		cleared := b.awards
+		if len(marked) < len(awards) && len(b.awards) < len(awards) {
+			cleared = nil
+		}
 		var done <-chan error
 		if err == nil {
-			done, err = s.submit(ctx, b.size, func(txn *badger.Txn) error { return s.writePages(txn, b) },
-				func() { s.clearDirty(b.awards) })
+			done, err = s.submit(ctx, b.size, func(txn *badger.Txn) error { return s.writePages(txn, b) }, func() {
+				s.clearDirty(cleared)
+				s.markListed(&b.again)
+			})
 		}
 		if before != nil {
 			if early := <-before; err == nil && early != nil {
@@ -48,9 +59,28 @@ func (s *Store) PutAwards(ctx context.Context, awards []steps.Award) error {
 		before = done
 	}
 	if before != nil {
-		return <-before
+		if err := <-before; err != nil {
+			return err
+		}
+	}
+	if len(marked) == len(awards) {
+		return nil
+	}
+	for some := range slices.Chunk(marked, pieceKeys) {
+		err := s.change(ctx, 0, func(*badger.Txn) error { return nil }, func() { s.clearDirty(some) })
+		if err != nil {
+			return err
+		}
 	}
 	return nil
+}
+
+// markedAwards returns the awards of dirty days; the others are of days that depend on those.
+func markedAwards(awards []steps.Award) []steps.Award {
+	if !slices.ContainsFunc(awards, func(a steps.Award) bool { return a.Mark == 0 }) {
+		return awards
+	}
+	return slices.DeleteFunc(slices.Clone(awards), func(a steps.Award) bool { return a.Mark == 0 })
 }
 
 // inOrder returns the awards in the order of their keys, the last of each day, so that pages are read
@@ -79,6 +109,7 @@ func inOrder(awards []steps.Award) []steps.Award {
 type pageBatch struct {
 	awards []steps.Award
 	pairs  []keyValue // sheets and late days, sealed
+	again  dirtyList  // days that were closed since they were scored as open ones
 	moved  steps.Totals
 	size   int
 
@@ -135,11 +166,15 @@ func (w *pageWriter) write(a *steps.Award, state dayState) error {
 	if err != nil {
 		return err
 	}
-	if !found && a.Unreported && a.Points == 0 {
+	if !found && a.Unreported && a.Points == 0 && a.Parts == "" {
 		w.sheets.drop()
 		return nil
 	}
 	if state.closed {
+		if a.Open {
+			w.part.again.days = append(w.part.again.days, markedDay{a.ParticipantDay, a.Unreported})
+			w.part.size += awardBytes
+		}
 		return w.writeLate(p, found, a)
 	}
 	if delta, changed := p.score(a, w.now); changed || !found {
@@ -149,7 +184,8 @@ func (w *pageWriter) write(a *steps.Award, state dayState) error {
 	return nil
 }
 
-// writeLate notes what a closed day would have earned. Its page takes up the steps and no points.
+// writeLate notes what a closed day would have earned, also where other rules would have given as much. Its page
+// takes up the steps and no points.
 func (w *pageWriter) writeLate(p *page, found bool, a *steps.Award) error {
 	if !found {
 		p.ruleSet = a.RuleSet
@@ -168,13 +204,13 @@ func (w *pageWriter) writeLate(p *page, found bool, a *steps.Award) error {
 	if err != nil {
 		return corrupt("late day", nameOf(a.ParticipantDay), err)
 	}
-	if a.Points == p.points {
+	if a.Points == p.points && a.Parts == p.parts {
 		if listed {
 			b.pairs = append(b.pairs, keyValue{key: key})
 		}
 		return nil
 	}
-	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: w.now, Steps: a.Steps, Points: a.Points, RuleSet: a.RuleSet}
+	late := steps.LateDay{ParticipantDay: a.ParticipantDay, At: w.now, Steps: a.Steps, Points: a.Points, Parts: a.Parts, RuleSet: a.RuleSet}
 	if listed {
 		late.At = old.At
 		if old.Points == late.Points {
@@ -219,7 +255,10 @@ func (s *Store) writePages(txn *badger.Txn, b *pageBatch) error {
 	}
 	s.mu.Unlock()
 	w := &writes{s: s, pairs: b.pairs, moved: b.moved}
-	return w.apply(txn)
+	if err := w.apply(txn); err != nil {
+		return err
+	}
+	return s.rescoreAfter(txn, &b.again)
 }
 
 // dayState says how PutAwards has to treat a day.

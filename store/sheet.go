@@ -15,7 +15,7 @@ type sheetPage struct {
 }
 
 const (
-	sheetVersion = 1
+	sheetVersion = 2
 	// sheetPages bounds a sheet: a page that changes has its whole sheet written.
 	sheetPages = 32
 	// lastSheet is the bound of a day's last sheet, above all participants' IDs, which are UTF-8.
@@ -38,18 +38,21 @@ func splitSheetKey(key []byte) (day steps.Day, upTo []byte, ok bool) {
 // sheetCodec encodes and decodes one sheet after the other, in memory that it keeps. What it decoded is valid
 // until it decodes the next.
 type sheetCodec struct {
-	ruleSets []string
-	pages    []sheetPage
-	lines    []pageLine
-	ids      []byte
-	ends     []int // of the participants' IDs in ids
+	names []string // of rule sets, and parts
+	pages []sheetPage
+	lines []pageLine
+	ids   []byte
+	ends  []int // of the participants' IDs in ids
 }
 
 // append encodes pages (see doc.go for the format).
 func (c *sheetCodec) append(dst []byte, pages []sheetPage) []byte {
-	c.ruleSets = c.ruleSets[:0]
+	c.names = c.names[:0]
 	for i := range pages {
 		c.number(pages[i].ruleSet)
+		if parts := pages[i].parts; parts != "" {
+			c.number(string(parts))
+		}
 		for j := range pages[i].lines {
 			if l := &pages[i].lines[j]; l.scored() {
 				c.number(l.ruleSet)
@@ -57,8 +60,8 @@ func (c *sheetCodec) append(dst []byte, pages []sheetPage) []byte {
 		}
 	}
 	dst = append(dst, sheetVersion)
-	dst = binary.AppendUvarint(dst, uint64(len(c.ruleSets)))
-	for _, name := range c.ruleSets {
+	dst = binary.AppendUvarint(dst, uint64(len(c.names)))
+	for _, name := range c.names {
 		dst = appendString(dst, name)
 	}
 	dst = binary.AppendUvarint(dst, uint64(len(pages)))
@@ -72,12 +75,13 @@ func (c *sheetCodec) append(dst []byte, pages []sheetPage) []byte {
 	return dst
 }
 
-// number returns the place of a rule set among those of the sheet, which mostly has one.
+// number returns the place of a name among those of the sheet, which mostly has one: the parts of neighbours are
+// mostly alike too.
 func (c *sheetCodec) number(name string) uint64 {
-	i := slices.Index(c.ruleSets, name)
+	i := slices.Index(c.names, name)
 	if i < 0 {
-		i = len(c.ruleSets)
-		c.ruleSets = append(c.ruleSets, name)
+		i = len(c.names)
+		c.names = append(c.names, name)
 	}
 	return uint64(i)
 }
@@ -88,7 +92,7 @@ func (c *sheetCodec) parse(body []byte) ([]sheetPage, error) {
 	if r.byte() != sheetVersion {
 		r.fail()
 	}
-	c.parseRuleSets(&r)
+	c.parseNames(&r)
 	c.pages, c.lines, c.ids, c.ends = c.pages[:0], c.lines[:0], c.ids[:0], c.ends[:0]
 	start := 0
 	for range r.count(len(r.b)) {
@@ -101,7 +105,7 @@ func (c *sheetCodec) parse(body []byte) ([]sheetPage, error) {
 		}
 		c.ends = append(c.ends, len(c.ids))
 		var p page
-		p, c.lines = parsePage(&r, c.ruleSets, c.lines)
+		p, c.lines = parsePage(&r, c.names, c.lines)
 		c.pages = append(c.pages, sheetPage{page: p})
 	}
 	ids := steps.ParticipantID(c.ids) // one string for all
@@ -113,17 +117,17 @@ func (c *sheetCodec) parse(body []byte) ([]sheetPage, error) {
 	return c.pages, r.done()
 }
 
-// parseRuleSets decodes the rule sets, and makes no new string of one that the sheet before had too.
-func (c *sheetCodec) parseRuleSets(r *reader) {
-	before := c.ruleSets
-	c.ruleSets = c.ruleSets[:0]
+// parseNames decodes the names, and makes no new string of one that the sheet before had too.
+func (c *sheetCodec) parseNames(r *reader) {
+	before := c.names
+	c.names = c.names[:0]
 	for i := range r.count(len(r.b)) {
 		b := r.bytes()
 		if i < len(before) && before[i] == string(b) {
-			c.ruleSets = append(c.ruleSets, before[i])
+			c.names = append(c.names, before[i])
 			continue
 		}
 		before = nil // it was overwritten from here on
-		c.ruleSets = append(c.ruleSets, string(b))
+		c.names = append(c.names, string(b))
 	}
 }

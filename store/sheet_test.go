@@ -19,7 +19,8 @@ import (
 func drawPage(t *rapid.T) page {
 	kinds := []steps.EntryKind{steps.EntryAward, steps.EntryAdjustment, steps.EntryCarried, steps.EntryCorrection}
 	sets := []string{"", "x@1", "x@2", "another@2026-04-01"}
-	p := page{steps: rapid.Uint64().Draw(t, "steps"), points: steps.Points(rapid.Int64().Draw(t, "points")),
+	p := page{parts: steps.Parts(rapid.StringN(0, 5, -1).Draw(t, "parts")),
+		steps: rapid.Uint64().Draw(t, "steps"), points: steps.Points(rapid.Int64().Draw(t, "points")),
 		ruleSet: rapid.SampledFrom(sets).Draw(t, "rule set")}
 	for range rapid.IntRange(0, 5).Draw(t, "lines") {
 		l := pageLine{kind: rapid.SampledFrom(kinds).Draw(t, "kind"), at: rapid.Int64Range(0, 1<<40).Draw(t, "at"),
@@ -35,7 +36,7 @@ func drawPage(t *rapid.T) page {
 }
 
 func samePage(a, b *page) bool {
-	return a.steps == b.steps && a.points == b.points && a.ruleSet == b.ruleSet && slices.Equal(a.lines, b.lines)
+	return a.steps == b.steps && a.points == b.points && a.ruleSet == b.ruleSet && a.parts == b.parts && slices.Equal(a.lines, b.lines)
 }
 
 // TestSheetRoundTrip encodes and decodes sheets with one codec, which must not confuse one with another.
@@ -67,7 +68,7 @@ func TestSheetRoundTrip(t *testing.T) {
 }
 
 func FuzzParseSheet(f *testing.F) {
-	p := page{steps: 5000, points: 5, ruleSet: "x@1", lines: []pageLine{
+	p := page{steps: 5000, points: 5, ruleSet: "x@1", parts: "a", lines: []pageLine{
 		{kind: steps.EntryCarried, at: 9, delta: 3, number: 2},
 		{kind: steps.EntryAdjustment, at: 99, delta: 1, steps: 4000, ruleSet: "x@0"},
 		{kind: steps.EntryCorrection, at: 999, delta: 1, number: 7},

@@ -172,11 +172,11 @@ func (s *Store) page(txn *badger.Txn, pd steps.ParticipantDay) (p page, found bo
 	return p, found, err
 }
 
-// eachOwnPage calls fn for a participant's pages, in the order of days. The page is valid during the call.
-func (s *Store) eachOwnPage(txn *badger.Txn, p steps.ParticipantID, fn func(d steps.Day, page *page) error) error {
+// eachOwnPage calls fn for a participant's pages of a range, in the order of days. The page is valid during the call.
+func (s *Store) eachOwnPage(txn *badger.Txn, r steps.DayRange, p steps.ParticipantID, fn func(d steps.Day, page *page) error) error {
 	c := s.newSheetCursor(txn)
 	defer c.close()
-	days := s.daysBut(nil)
+	days := slices.DeleteFunc(s.daysBut(nil), func(d steps.Day) bool { return !r.Contains(d) })
 	slices.Sort(days)
 	for _, d := range days {
 		page, found, err := c.find(steps.ParticipantDay{Participant: p, Day: d})

@@ -50,7 +50,7 @@ func follow(lines []ledgerLine, e *steps.Entry, after int64) ([]ledgerLine, int6
 // dayLines returns the lines of a participant's days, what became final after what was awarded.
 func (s *Store) dayLines(ctx context.Context, txn *badger.Txn, p steps.ParticipantID) (lines []ledgerLine, err error) {
 	var finals []ledgerLine
-	err = s.eachOwnPage(txn, p, func(d steps.Day, pg *page) error {
+	err = s.eachOwnPage(txn, steps.DayRange{}, p, func(d steps.Day, pg *page) error {
 		pd := steps.ParticipantDay{Participant: p, Day: d}
 		after := int64(0)
 		for i := range pg.lines {
