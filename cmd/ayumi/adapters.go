@@ -4,7 +4,6 @@ import (
 	"context"
 	"sync"
 
-	"ayumi/admin"
 	"ayumi/ingest"
 	"ayumi/points"
 	"ayumi/registry"
@@ -99,22 +98,6 @@ func (p people) from(day steps.Day) []steps.DayRange {
 
 // always holds every day that a device can report.
 var always = []steps.DayRange{{}}
-
-// correctedLedger scores a participant's days again after a correction of a closed one: caps of open days count what
-// that has. Whoever repeats a request that was answered with an error repeats that too.
-type correctedLedger struct {
-	admin.Ledger
-	rescore func(context.Context, steps.ParticipantID) error
-}
-
-// Post implements admin.Ledger.
-func (l correctedLedger) Post(ctx context.Context, r steps.EntryRequest) (steps.Entry, error) {
-	e, err := l.Ledger.Post(ctx, r)
-	if err == nil && r.Day != 0 {
-		err = l.rescore(ctx, r.Participant)
-	}
-	return e, err
-}
 
 // adminDays is what the administrator's API reads days from.
 type adminDays struct{ g *gateway }

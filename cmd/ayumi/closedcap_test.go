@@ -11,13 +11,23 @@ import (
 	"ayumi/steps"
 )
 
-const weekRules = `programme: ward
+// weekRules have the same points under a cap of the rule set, and under one of a single rule.
+var weekRules = map[string]string{
+	"rule set": `programme: ward
 rule_sets:
   - effective: 2000-01-01
     final_after_days: 3
     weekly_cap: 10
     bands: [{tiers: [{steps: 2000, points: 1}, {steps: 4000, points: 2}, {steps: 10000, points: 5}]}]
-`
+`,
+	"rule": `programme: ward
+rule_sets:
+  - effective: 2000-01-01
+    final_after_days: 3
+    rules:
+      - {name: walk, caps: {week: 10}, steps: {tiers: [{steps: 2000, points: 1}, {steps: 4000, points: 2}, {steps: 10000, points: 5}]}}
+`,
+}
 
 // week is somebody's week under a cap of 10 points, of which Monday is closed and the other days are open.
 type week struct {
@@ -26,12 +36,12 @@ type week struct {
 }
 
 // newWeek has them walk for 2, 5 and 5 points, of which the cap leaves 2, 5 and 3.
-func newWeek(t *testing.T) *week {
+func newWeek(t *testing.T, rules string) *week {
 	t.Helper()
 	r := &week{grace{t: t, clock: new(handClock)}, steps.DateDay(2026, 10, 12)}
 	r.day = r.monday
 	cfg, dir := testConfig(), t.TempDir()
-	cfg.Programme.Rules = wrote(t, "rules.yaml", []byte(weekRules))
+	cfg.Programme.Rules = wrote(t, "rules.yaml", []byte(rules))
 	cfg.Points.CloseAfterStart, cfg.Points.FinalAfterDays = 0, 0
 	r.clock.unix.Store(time.Date(2026, 10, 15, 3, 0, 0, 0, time.UTC).Unix()) // Thursday noon in Tokyo
 	r.serve(cfg, dir)
@@ -82,25 +92,33 @@ func (r *week) mondayWas(hundreds int) {
 // TestClosedDayUnderAWeeklyCap has data come late for a closed day of a week whose other days are open. What it would
 // have earned changes nothing: they have what the cap leaves beside what it was awarded. A correction does.
 func TestClosedDayUnderAWeeklyCap(t *testing.T) {
-	t.Run("raised", func(t *testing.T) {
-		r := newWeek(t)
-		r.mondayWas(105)
-		r.lateIs(fmt.Sprintf("p-late,%s,10500,5,2", r.monday))
-		r.earned(2, 5, 3)
-		r.send(r.monday+2, 110) // no other points, but scored again
-		r.earned(2, 5, 3)
-		mustVerb(t, "points", "late", "correct", "--data-dir", r.g.dir, "p-late", r.monday.String(), "--reason", "in hospital", "--by", "desk")
-		r.earned(5, 5, 0)
-		r.lateIs()
-	})
-	t.Run("lowered", func(t *testing.T) {
-		r := newWeek(t)
-		r.mondayWas(5)
-		r.lateIs(fmt.Sprintf("p-late,%s,500,0,2", r.monday))
-		r.earned(2, 5, 3)
-		r.send(r.monday+2, 110)
-		r.earned(2, 5, 3)
-		mustVerb(t, "points", "late", "correct", "--data-dir", r.g.dir, "p-late", r.monday.String(), "--reason", "of another person", "--by", "desk")
-		r.earned(0, 5, 5)
-	})
+	for of, rules := range weekRules {
+		t.Run("raised, of a "+of, func(t *testing.T) {
+			r := newWeek(t, rules)
+			r.mondayWas(105)
+			r.lateIs(fmt.Sprintf("p-late,%s,10500,5,2", r.monday))
+			r.earned(2, 5, 3)
+			r.send(r.monday+2, 110) // no other points, but scored again
+			r.earned(2, 5, 3)
+			r.correct("in hospital")
+			r.earned(5, 5, 0)
+			r.lateIs()
+		})
+		t.Run("lowered, of a "+of, func(t *testing.T) {
+			r := newWeek(t, rules)
+			r.mondayWas(5)
+			r.lateIs(fmt.Sprintf("p-late,%s,500,0,2", r.monday))
+			r.earned(2, 5, 3)
+			r.send(r.monday+2, 110)
+			r.earned(2, 5, 3)
+			r.correct("of another person")
+			r.earned(0, 5, 5)
+		})
+	}
+}
+
+// correct gives Monday what its late data would have earned.
+func (r *week) correct(reason string) {
+	r.t.Helper()
+	mustVerb(r.t, "points", "late", "correct", "--data-dir", r.g.dir, "p-late", r.monday.String(), "--reason", reason, "--by", "desk")
 }

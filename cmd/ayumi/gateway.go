@@ -263,7 +263,7 @@ func (g *gateway) openAdmin() (err error) {
 		DeviceRate: g.cfg.Limits.DeviceRate, ReaderRate: g.cfg.Limits.ReaderRate,
 	}, admin.Deps{
 		Registry: g.registry, Days: adminDays{g}, Quarantine: adminQuarantine{g}, Devices: g.store,
-		Ledger: correctedLedger{g.store, g.store.RescoreParticipant}, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
+		Ledger: g.store, Closing: g.closer, Closed: g.store, Prizes: g.store, Exchanges: g.store, Activities: g.store,
 		Reviews: g.store, Reviewer: g.reviewer,
 		Pays: g.pays, Explain: explainer{g}, Rules: adminRules{g}, Rescore: g.store.RescoreParticipant, Reorder: g.store.Reorder,
 	})
