@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	formatVersion  = 3
+	formatVersion  = 4
 	metaFormat     = "format"
 	metaRetired    = "retired"
 	metaRules      = "rules"
