@@ -13,8 +13,8 @@ import (
 )
 
 // spares are journal files whose turn is yet to come. They have all their blocks, written once, so that
-// making a record durable is the write of the record and nothing else: a file that grows needs a second one,
-// into the file system's own journal, which takes as long again.
+// making a record durable is the write of the record and nothing else: for a file that grows the file system
+// writes the new size and the new blocks too, which takes as long again.
 //
 // What a spare holds does not matter: zeros, or records that blocks cover, none of which can be
 // taken for a newer one, since its number is under its tag.
