@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -176,8 +177,9 @@ func TestSparesAreRecycled(t *testing.T) {
 func TestSparesAreMade(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := newJournal(t, rand.New(rand.NewPCG(3, 4)))
-		full := true
-		go j.spares.run(t.Context(), func() bool { return full }, slog.New(slog.DiscardHandler))
+		var full atomic.Bool
+		full.Store(true)
+		go j.spares.run(t.Context(), full.Load, slog.New(slog.DiscardHandler))
 		grow := func() {
 			for j.at < testSpareBytes/growsTo {
 				j.add()
@@ -196,7 +198,7 @@ func TestSparesAreMade(t *testing.T) {
 				t.Fatal("a spare is made on a disk that is full")
 			}
 		}
-		full = false
+		full.Store(false)
 		time.Sleep(spareRetry) // of the bubble's clock
 		grow()
 		if len(j.spares.ready) != 1 {
