@@ -271,11 +271,11 @@ func (f *records) next() ([]byte, error) {
 }
 
 func (s *segments) close() error {
-	if s.f == nil {
-		return nil
+	err := s.spares.drop()
+	if s.f != nil {
+		err = errors.Join(err, s.f.Close())
+		s.f = nil
 	}
-	err := s.f.Close()
-	s.f = nil
 	if err != nil {
 		return steps.E("close journal", steps.Internal, err)
 	}

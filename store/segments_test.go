@@ -162,6 +162,12 @@ func TestSparesAreRecycled(t *testing.T) {
 			t.Error("a covered file is not written over")
 		}
 	}
+	if err := errors.Join(j.spares.make(t.Context()), j.close()); err != nil {
+		t.Fatal(err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(j.dir, "*"+spareSuffix)); len(left) > 0 {
+		t.Errorf("%v are left of a journal that is closed", left)
+	}
 	// A loss was accepted: what follows the damage must never be a spare.
 	j.open()
 	j.retired = j.next - 1

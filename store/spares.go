@@ -92,6 +92,15 @@ func (p *spares) take(name string) (found bool, err error) {
 	}
 }
 
+// drop deletes the spares: a store that is not open, and a backup of it, are as small as they can be. Those that a
+// kill leaves are taken up again.
+func (p *spares) drop() (err error) {
+	for len(p.ready) > 0 {
+		err = errors.Join(err, os.Remove(<-p.ready))
+	}
+	return err
+}
+
 // ask has a spare made.
 func (p *spares) ask() {
 	select {
