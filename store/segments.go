@@ -34,9 +34,9 @@ type segments struct {
 type segment struct {
 	name string
 	last uint64 // newest group in it
-	// used says that it can become a spare: this process wrote it to its end, so that nothing in it is newer
+	// reusable says that it can become a spare: this process wrote it to its end, so that nothing in it is newer
 	// than last, as may be after a loss that was accepted, and it is large enough.
-	used bool
+	reusable bool
 }
 
 // A record is length(4) group record tag; the length is that of the middle two, and the tag is
@@ -78,7 +78,7 @@ func (s *segments) append(group uint64, record []byte) error {
 
 // begin begins a file with a spare. Where there is none the open file grows, or a new one.
 func (s *segments) begin(first uint64) error {
-	if s.f != nil && s.at < s.spares.size/growsTo {
+	if s.f != nil && s.at < s.spares.size/growShare {
 		return nil
 	}
 	name := filepath.Join(s.dir, segmentName(first)) // is there already only if nothing in it was acknowledged
@@ -133,7 +133,7 @@ func (s *segments) rotate() error {
 func (s *segments) retire(upTo uint64) error {
 	for len(s.old) > 0 && s.old[0].last <= upTo {
 		give := os.Remove
-		if s.old[0].used {
+		if s.old[0].reusable {
 			give = s.spares.recycle
 		}
 		if err := give(s.old[0].name); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -146,7 +146,7 @@ func (s *segments) retire(upTo uint64) error {
 
 // size returns how many bytes the files have that are to be replayed.
 func (s *segments) size() (n int64, err error) {
-	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	names, err := filepath.Glob(filepath.Join(s.dir, "*"+segmentSuffix))
 	if err != nil {
 		return 0, err
 	}
@@ -164,7 +164,7 @@ func (s *segments) size() (n int64, err error) {
 // follows a damaged or torn record is read only if it takes up where that record stood: a group that was
 // being written when the process ended was never acknowledged. It returns the newest group.
 func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) error) (last uint64, err error) {
-	names, err := filepath.Glob(filepath.Join(s.dir, "*.log"))
+	names, err := filepath.Glob(filepath.Join(s.dir, "*"+segmentSuffix))
 	if err != nil {
 		return 0, err
 	}
@@ -172,7 +172,7 @@ func (s *segments) replay(retired uint64, fn func(group uint64, body []byte) err
 	last = retired
 	for _, name := range names {
 		var first uint64
-		if _, err := fmt.Sscanf(filepath.Base(name), "%x.log", &first); err != nil {
+		if _, err := fmt.Sscanf(filepath.Base(name), "%x"+segmentSuffix, &first); err != nil {
 			return last, fmt.Errorf("%w: %s is no name of a journal file", errJournal, name)
 		}
 		newest, err := s.replayFile(name, first, &last, fn)

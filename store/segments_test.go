@@ -187,7 +187,7 @@ func TestSparesAreMade(t *testing.T) {
 		full.Store(true)
 		go j.spares.run(t.Context(), full.Load, slog.New(slog.DiscardHandler))
 		grow := func() {
-			for j.at < testSpareBytes/growsTo {
+			for j.at < testSpareBytes/growShare {
 				j.add()
 			}
 			j.add()
@@ -236,18 +236,17 @@ func TestDamageOverSpares(t *testing.T) {
 	cfg := testConfig(t.TempDir())
 	cfg.StopWithin = 0
 	r := start(t, cfg)
-	for i := range uint64(40) {
-		if err := r.append(payload(minutes("p", "d", i, int(i), 10))); err != nil {
-			t.Fatal(err)
+	add := func(n, seq uint64, each uint32) {
+		for i := range n {
+			if err := r.append(payload(minutes("p", "d", seq+i, int(i), each))); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
+	add(40, 0, 10)
 	r.settle()
 	older := filepath.Join(cfg.Dir, "journal", "older"+spareSuffix)
-	for i := range uint64(20) {
-		if err := r.append(payload(minutes("p", "d", 100+i, int(i), 20))); err != nil {
-			t.Fatal(err)
-		}
-	}
+	add(20, 100, 20)
 	files := journalFiles(t, cfg.Dir)
 	b, err := os.ReadFile(files[len(files)-1])
 	if err != nil {
@@ -259,11 +258,7 @@ func TestDamageOverSpares(t *testing.T) {
 	}
 	r.end()
 	r = start(t, cfg)
-	for i := range uint64(10) {
-		if err := r.append(payload(minutes("p", "d", 200+i, int(i), 30))); err != nil {
-			t.Fatal(err)
-		}
-	}
+	add(10, 200, 30)
 	image := r.image()
 	want := r.totals()[steps.ParticipantDay{Participant: "p", Day: day0}]
 	name := journalFiles(t, image)[0]

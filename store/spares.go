@@ -30,9 +30,9 @@ const (
 	// segmentBytes is the size of a spare: large enough that beginning another file, two
 	// milliseconds, does not count, and small enough that one more is made in a moment.
 	segmentBytes = 8 << 20
-	// growsTo is the part of that to which a file grows before a spare is made to take its place. A
-	// programme that stays below between two checkpoints does without.
-	growsTo = 32
+	// growShare is the part of that, one in so many, to which a file grows before a spare is made to take
+	// its place. A programme that stays below between two checkpoints does without.
+	growShare = 32
 	// spareRetry is how long nothing is tried after a failure.
 	spareRetry = time.Minute
 )
