@@ -142,6 +142,11 @@ func (r *running) do(fn func()) {
 // settle runs a checkpoint to its end.
 func (r *running) settle() {
 	r.do(r.beginCheckpoint)
+	r.afterCheckpoint()
+}
+
+// afterCheckpoint waits until none is under way.
+func (r *running) afterCheckpoint() {
 	for done := false; !done; {
 		r.do(func() { done = r.checkpoint == nil })
 	}
